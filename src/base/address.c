@@ -1,0 +1,139 @@
+/* Addresses and prefixes: text, sockaddr, masks. */
+#include "base/address.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+
+static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+
+bool address_parse(struct str text, struct address *ret)
+{
+    char copy[ADDRESS_TEXT_SIZE];
+    struct address parsed;
+    if (text.len == 0 || text.len >= sizeof copy || memchr(text.ptr, '\0', text.len))
+        return false;
+    str_copy(copy, sizeof copy, text);
+    if (inet_pton(AF_INET6, copy, parsed.bytes) != 1) {
+        memcpy(parsed.bytes, mapped, sizeof mapped);
+        if (inet_pton(AF_INET, copy, parsed.bytes + 12) != 1)
+            return false;
+    }
+    *ret = parsed;
+    return true;
+}
+
+bool address_prefix_parse(struct str text, struct address_prefix *ret)
+{
+    struct str rest = text, head = str_split(&rest, '/');
+    struct address_prefix parsed;
+    uint64_t bits = 0;
+    if (!address_parse(head, &parsed.address))
+        return false;
+    bool v4 = str_find_char(head, ':') == head.len;
+    if (head.len == text.len)
+        bits = 128;
+    else if (!str_to_u64(rest, v4 ? 32 : 128, &bits))
+        return false;
+    else if (v4)
+        bits += 96;
+    parsed.bits = (uint8_t)bits;
+    struct address masked = address_mask(&parsed.address, parsed.bits);
+    if (!address_equal(&masked, &parsed.address))
+        return false;
+    *ret = parsed;
+    return true;
+}
+
+bool address_is_v4(const struct address *address)
+{
+    return memcmp(address->bytes, mapped, sizeof mapped) == 0;
+}
+
+bool address_is_loopback(const struct address *address)
+{
+    static const uint8_t one[16] = { [15] = 1 };
+    return address_is_v4(address) ? address->bytes[12] == 127 : memcmp(address->bytes, one, sizeof one) == 0;
+}
+
+bool address_equal(const struct address *a, const struct address *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
+int address_compare(const struct address *a, const struct address *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes);
+}
+
+struct address address_mask(const struct address *address, unsigned bits)
+{
+    struct address masked = { { 0 } };
+    unsigned whole = bits / 8, rest = bits % 8;
+    memcpy(masked.bytes, address->bytes, whole);
+    if (rest)
+        masked.bytes[whole] = (uint8_t)(address->bytes[whole] & (0xff00u >> rest));
+    return masked;
+}
+
+bool address_prefix_contains(const struct address_prefix *prefix, const struct address *address)
+{
+    struct address masked = address_mask(address, prefix->bits);
+    return address_equal(&masked, &prefix->address);
+}
+
+const char *address_format(const struct address *address, char text[static ADDRESS_TEXT_SIZE])
+{
+    if (address_is_v4(address))
+        inet_ntop(AF_INET, address->bytes + 12, text, ADDRESS_TEXT_SIZE);
+    else
+        inet_ntop(AF_INET6, address->bytes, text, ADDRESS_TEXT_SIZE);
+    return text;
+}
+
+const char *address_prefix_format(const struct address_prefix *prefix, char text[static ADDRESS_PREFIX_TEXT_SIZE])
+{
+    char address[ADDRESS_TEXT_SIZE];
+    bool v4 = address_is_v4(&prefix->address) && prefix->bits >= 96;
+    address_format(&prefix->address, address);
+    if (prefix->bits == 128)
+        snprintf(text, ADDRESS_PREFIX_TEXT_SIZE, "%s", address);
+    else
+        snprintf(text, ADDRESS_PREFIX_TEXT_SIZE, "%s/%d", address, v4 ? prefix->bits - 96 : prefix->bits);
+    return text;
+}
+
+bool address_from_sockaddr(const struct sockaddr *sa, struct address *ret)
+{
+    if (sa->sa_family == AF_INET) {
+        memcpy(ret->bytes, mapped, sizeof mapped);
+        memcpy(ret->bytes + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+        return true;
+    }
+    if (sa->sa_family == AF_INET6) {
+        memcpy(ret->bytes, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+        return true;
+    }
+    return false;
+}
+
+socklen_t address_to_sockaddr(const struct address *address, uint16_t port, struct sockaddr_storage *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    if (address_is_v4(address)) {
+        struct sockaddr_in *in = (void *)ret;
+        in->sin_family = AF_INET;
+        in->sin_port = htons(port);
+        memcpy(&in->sin_addr, address->bytes + 12, 4);
+        return sizeof *in;
+    }
+    struct sockaddr_in6 *in6 = (void *)ret;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    memcpy(&in6->sin6_addr, address->bytes, 16);
+    return sizeof *in6;
+}
+
+uint64_t address_hash(const struct address *address)
+{
+    return str_hash(str_make((const char *)address->bytes, sizeof address->bytes));
+}

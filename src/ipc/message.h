@@ -1,0 +1,293 @@
+/* Every message between roles: fixed sizes, one struct per type, and who may send what to whom.
+ *
+ * A channel is a SOCK_SEQPACKET pair, one message per packet, descriptors by SCM_RIGHTS. A worker sends with write() only.
+ * A packet whose size, type or sender is not in the receiver's table ends its sender. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/address.h"
+#include "base/macros.h"
+
+enum ipc_role {
+    IPC_ROLE_PARENT,
+    IPC_ROLE_KEEPER,
+    IPC_ROLE_BROKER,
+    IPC_ROLE_WATCHER,
+    IPC_ROLE_LOGGER,
+    IPC_ROLE_WORKER,
+    IPC_ROLE_COMPILER,
+    IPC_ROLE_COUNT
+};
+const char *ipc_role_name(enum ipc_role role);
+
+enum {
+    IPC_PARENT_FD = 3,        /* every role's channel to the parent, from exec on */
+    IPC_SLOTS_END = 128,      /* a worker's channels and listeners live below this descriptor, its connections at or above it */
+    IPC_FDS_MAX = 4,          /* descriptors in one message */
+    IPC_SIGN_INPUT_MAX = 1024,
+    IPC_SIGNATURE_MAX = 512,
+    IPC_TEXT_MAX = 256,
+    IPC_NAME_MAX = 64,
+};
+
+enum ipc_type {
+    /* parent to every role */
+    IPC_PARENT_START = 1,       /* struct ipc_start; fds: image block, then (worker, watcher) a metrics page */
+    IPC_PARENT_IMAGE,           /* struct ipc_image; fds: image block */
+    IPC_PARENT_CHANNEL_LOST,    /* struct ipc_channel: its peer is gone; close it, the next message brings another */
+    IPC_PARENT_CHANNEL,         /* struct ipc_channel; fds: the channel or pipe */
+    IPC_PARENT_LISTENER,        /* struct ipc_listener; fds: the listening socket */
+    IPC_PARENT_DRAIN,           /* struct ipc_drain */
+    IPC_PARENT_METRICS_PAGE,    /* struct ipc_metrics_page, to the watcher; fds: a worker's metrics page */
+    IPC_PARENT_ROLE_STATE,      /* struct ipc_role_state, to the watcher */
+    IPC_PARENT_RELOAD_RESULT,   /* struct ipc_reload_result, to the watcher; fds: the report's text */
+    /* every role to the parent */
+    IPC_ROLE_READY = 32,        /* struct ipc_ready */
+    IPC_ROLE_IMAGE_TAKEN,       /* struct ipc_image */
+    IPC_ROLE_DRAINED,           /* struct ipc_drain */
+    IPC_WATCHER_RELOAD,         /* struct ipc_reload: somebody asked on the control socket */
+    IPC_COMPILER_BLOCK,         /* struct ipc_block; fds: one sealed memfd */
+    IPC_COMPILER_DONE,          /* struct ipc_compiler_done; fds: the report's text */
+    /* worker and keeper */
+    IPC_KEEPER_SIGN = 64,       /* struct ipc_sign */
+    IPC_KEEPER_SIGN_ANSWER,     /* struct ipc_sign_answer */
+    IPC_KEEPER_CERTIFICATES,    /* struct ipc_certificates, pushed; fds: the chains */
+    IPC_KEEPER_TICKET_KEYS,     /* struct ipc_ticket_keys, pushed */
+    IPC_KEEPER_STATE,           /* struct ipc_certificate_state, to the parent, forwarded to the watcher */
+    /* worker and broker */
+    IPC_BROKER_DIAL = 96,       /* struct ipc_dial */
+    IPC_BROKER_DIAL_ANSWER,     /* struct ipc_dial_answer; fds: the established socket when status is 0 */
+};
+
+struct ipc_header {
+    uint16_t type;
+    uint16_t size;     /* of the whole message, header included */
+    uint32_t unused;
+};
+
+/* What confines a role: told to the parent once it is in force. */
+enum ipc_confinement {
+    IPC_CONFINED_SECCOMP = 1,
+    IPC_CONFINED_LANDLOCK = 2,
+    IPC_CONFINED_CAPABILITIES = 4,
+    IPC_CONFINED_UID = 8,
+    IPC_CONFINED_RLIMITS = 16,
+    IPC_CONFINED_NO_NEW_PRIVILEGES = 32,
+};
+
+struct ipc_start {
+    struct ipc_header header;
+    uint64_t generation;
+    uint64_t block_size;
+    uint32_t role;               /* enum ipc_role */
+    uint32_t surface;            /* worker: its surface's number */
+    uint32_t worker;             /* worker: its index on that surface */
+    uint32_t uid, gid;           /* to become, when privileged; 0: stay */
+    uint32_t log_requests;       /* 0: no access records */
+    char state_directory[256];   /* keeper */
+    char log_file[256];          /* logger; "": standard output */
+};
+
+struct ipc_image {
+    struct ipc_header header;
+    uint64_t generation;
+    uint64_t block_size;
+};
+
+struct ipc_channel {
+    struct ipc_header header;
+    uint32_t peer;               /* enum ipc_role */
+    uint32_t surface;            /* told to keeper, broker, logger: whose channel it is; IMAGE_NONE otherwise */
+    uint32_t worker;
+    uint32_t unused;
+};
+
+struct ipc_listener {
+    struct ipc_header header;
+    struct address address;
+    uint16_t port;
+    uint16_t kind;               /* enum image_listener_kind */
+    uint16_t redirect_to;        /* kind REDIRECT: the surface's port */
+    uint16_t closing;            /* 1: no fd; stop listening there */
+};
+
+struct ipc_drain {
+    struct ipc_header header;
+    uint32_t limit_ms;
+    uint32_t remaining;          /* connections that were left, in DRAINED */
+};
+
+struct ipc_metrics_page {
+    struct ipc_header header;
+    uint32_t surface, worker;
+    char surface_name[IPC_NAME_MAX];
+};
+
+enum ipc_role_status { IPC_ROLE_STARTING, IPC_ROLE_RUNNING, IPC_ROLE_DOWN, IPC_ROLE_DRAINING, IPC_ROLE_GONE };
+
+struct ipc_role_state {
+    struct ipc_header header;
+    int32_t pid;
+    uint32_t role, surface, worker;
+    uint32_t status;             /* enum ipc_role_status */
+    uint32_t confinement;        /* bits of enum ipc_confinement */
+    uint32_t n_restarts;
+    uint32_t backoff_ms;         /* before the next start; 0: none */
+    uint64_t generation;
+    uint64_t started_at;         /* CLOCK_REALTIME seconds */
+    char surface_name[IPC_NAME_MAX];
+    char last_exit[IPC_NAME_MAX]; /* "killed by SIGSEGV" */
+};
+
+struct ipc_reload {
+    struct ipc_header header;
+    uint64_t request;
+};
+
+struct ipc_reload_result {
+    struct ipc_header header;
+    uint64_t request;
+    uint64_t generation;         /* in force now */
+    uint64_t text_size;
+    int32_t status;              /* 0: done; 1: refused, the file is wrong; 2: could not be read */
+    uint32_t unused;
+    char revision[32];
+};
+
+struct ipc_ready {
+    struct ipc_header header;
+    uint32_t confinement;
+    uint32_t missing;            /* wanted, but the kernel or the rights lack it */
+};
+
+struct ipc_block {
+    struct ipc_header header;
+    uint64_t size;
+    uint32_t kind;               /* enum image_kind */
+    uint32_t surface;            /* of a view */
+};
+
+struct ipc_compiler_done {
+    struct ipc_header header;
+    uint64_t text_size;
+    int32_t status;              /* as ipc_reload_result.status */
+    uint32_t unused;
+    char revision[32];
+};
+
+/* The TLS handshake being signed: TLS 1.3 CertificateVerify (RFC 8446 section 4.4.3: 64 spaces, "TLS 1.3, server CertificateVerify", 0,
+ * transcript hash) or TLS 1.2 ServerKeyExchange (RFC 8422 section 5.4: both randoms, then ECParameters and point). Nothing else is signed. */
+enum ipc_sign_scheme { IPC_SIGN_ECDSA_SHA256, IPC_SIGN_ECDSA_SHA384, IPC_SIGN_RSA_PSS_SHA256, IPC_SIGN_RSA_PSS_SHA384, IPC_SIGN_RSA_PKCS1_SHA256 };
+
+struct ipc_sign {
+    struct ipc_header header;
+    uint64_t id;
+    uint64_t certificate;        /* its identity in the chains the keeper pushed */
+    uint32_t scheme;
+    uint32_t length;
+    uint8_t input[IPC_SIGN_INPUT_MAX];
+};
+
+struct ipc_sign_answer {
+    struct ipc_header header;
+    uint64_t id;
+    int32_t status;              /* 0 or negative errno */
+    uint32_t length;
+    uint8_t signature[IPC_SIGNATURE_MAX];
+};
+
+/* The chains' memfd: for each certificate a struct ipc_chain, then name_length bytes of name (the SNI it is for; "" for the default), then
+ * length bytes of PEM (leaf first), padded to 8. */
+struct ipc_certificates {
+    struct ipc_header header;
+    uint64_t size;
+    uint32_t n;
+    uint32_t unused;
+};
+
+struct ipc_chain {
+    uint64_t certificate;        /* identity to sign with */
+    uint32_t name_length, length;
+};
+
+enum { IPC_TICKET_KEYS = 3 };
+
+struct ipc_ticket_keys {
+    struct ipc_header header;
+    struct {
+        uint8_t name[16], aes[32], hmac[32];
+    } keys[IPC_TICKET_KEYS];     /* the first seals, the others still open */
+    uint32_t n;
+    uint32_t unused;
+};
+
+struct ipc_certificate_state {
+    struct ipc_header header;
+    uint32_t surface;
+    uint32_t source;             /* enum image_certificate_source */
+    int64_t not_after;           /* of what is served, CLOCK_REALTIME seconds; 0: none yet */
+    char name[IPC_NAME_MAX * 4];
+    char trouble[IPC_TEXT_MAX];  /* why the newest attempt failed; "": it did not */
+};
+
+struct ipc_dial {
+    struct ipc_header header;
+    uint64_t id;
+    uint64_t generation;
+    uint32_t target;
+    uint32_t unused;
+};
+
+struct ipc_dial_answer {
+    struct ipc_header header;
+    uint64_t id;
+    int32_t status;              /* 0, or negative errno: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENOENT (unresolved), -EPERM (not this surface's) */
+    uint32_t unused;
+};
+
+/* One access record, written by a worker into its pipe to the logger (several in one write up to PIPE_BUF). Fixed size; texts are cut and
+ * NUL-terminated. Which surface and worker wrote it is known from the pipe, not from here. */
+enum ipc_record_denied { IPC_DENIED_NOT, IPC_DENIED_NO_GRANT, IPC_DENIED_NO_SUCH_NAME, IPC_DENIED_NOBODY, IPC_DENIED_CAP, IPC_DENIED_BAD_REQUEST, IPC_DENIED_REVOKED };
+
+struct ipc_record {
+    uint64_t time_us;                                /* CLOCK_REALTIME at the request's head */
+    uint64_t generation;
+    uint64_t bytes_in, bytes_out;                    /* bodies */
+    uint32_t connect_us, first_byte_us, total_us;    /* from the request's head; UINT32_MAX: did not happen */
+    uint16_t status;                                 /* 0: closed without an answer */
+    uint8_t denied;                                  /* enum ipc_record_denied */
+    uint8_t http_version;                            /* 10, 11, 20 */
+    struct address client;
+    char id[17];                                     /* random, hex */
+    char method[15];
+    char principal[48], segment[32], service[48], instance[64];
+    char host[64];                                   /* as asked for; "" unless it names the service */
+    char rule[48];
+    char revision[16];
+    char reason[48];                                 /* for 4xx and 5xx of our own: which rule of HTTP or which failure */
+};
+
+/* ---- channels ---- */
+
+/* Sends one message of header->size bytes with its descriptors (not closed here). 0, -EAGAIN when the channel is full, or another negative errno. */
+int ipc_send(int channel, const void *message, const int *fds, size_t n_fds) must_check;
+/* As ipc_send with write() only, for who may not call sendmsg. */
+int ipc_send_plain(int channel, const void *message) must_check;
+
+/* Receives one message into buffer (size at least IPC_MESSAGE_MAX), descriptors into fds (O_CLOEXEC, *ret_n_fds of them, the caller's).
+ * 0; -EAGAIN; -EPIPE at the end; -EBADMSG: malformed (descriptors already closed): end the sender. */
+int ipc_receive(int channel, void *buffer, size_t size, int fds[static IPC_FDS_MAX], size_t *ret_n_fds) must_check;
+enum { IPC_MESSAGE_MAX = 2048 };
+
+/* The exact size of messages of that type, or 0 for an unknown one. */
+size_t ipc_type_size(enum ipc_type type);
+const char *ipc_type_name(enum ipc_type type);
+/* Whether the role may send that type, and to whom: the one table of who says what. */
+bool ipc_may_send(enum ipc_role sender, enum ipc_role receiver, enum ipc_type type);
+
+/* Fills a header of a message variable. */
+#define IPC_HEADER(type_, message) ((struct ipc_header){ .type = (type_), .size = sizeof(message) })

@@ -1,0 +1,159 @@
+/* The declaration as written: every name and value with its place in the file. Read-only once the reader returns it.
+ *
+ * Everything is allocated in one arena (the configuration's lifetime). References between things are indexes into the arrays of
+ * struct model; MODEL_NONE where there is none. The reader has checked them all: later layers do not. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/arena.h"
+#include "base/str.h"
+
+#define MODEL_NONE UINT32_MAX
+
+struct model_place {
+    uint32_t line, column; /* from 1; line 0: no place */
+};
+
+struct model_text {
+    struct str text;
+    struct model_place at;
+};
+
+struct model_texts {
+    struct model_text *items;
+    uint32_t n;
+};
+
+struct model_indexes {
+    uint32_t *items;
+    uint32_t n;
+};
+
+struct model_prefixes {
+    struct address_prefix *items;
+    uint32_t n;
+};
+
+struct model_segment {
+    struct model_text name;
+    struct model_prefixes addresses; /* whoever comes from here and is no declared host belongs to the segment */
+};
+
+enum model_os { MODEL_OS_LINUX, MODEL_OS_MACOS };
+
+struct model_host {
+    struct model_text name;
+    uint32_t segment;
+    struct model_prefixes addresses; /* on the mesh; whole addresses only */
+    struct model_prefixes lan;
+    enum model_os os;
+    bool gateway;
+};
+
+/* Where a surface's certificate comes from. */
+enum model_tls_source { MODEL_TLS_INTERNAL, MODEL_TLS_FILES, MODEL_TLS_ACME };
+
+struct model_tls {
+    enum model_tls_source source;
+    struct model_place at;
+    struct str certificate_file, key_file;                          /* FILES */
+    struct str acme_directory, acme_email, acme_provider, acme_environment_file, acme_ca_file; /* ACME: URL, contact, lego's DNS provider, KEY=VALUE file of its token, CA of the directory's own TLS ("" : the system's) */
+};
+
+struct model_surface {
+    struct model_text name;
+    uint16_t port;
+    uint16_t redirect_port;    /* plain HTTP that is answered with 308 to this surface; 0: none */
+    uint32_t n_workers;        /* 0: one per core */
+    struct model_indexes hosts;        /* gateways that serve it; the reader fills in all gateways where none is named */
+    struct model_prefixes addresses;   /* to listen on instead of the gateway's mesh addresses; n 0: the mesh addresses */
+    uint32_t max_connections_per_principal; /* 0: the default */
+};
+
+enum model_where { MODEL_WHERE_HOST, MODEL_WHERE_CONTAINER, MODEL_WHERE_UNIX, MODEL_WHERE_NETNS };
+enum model_protocol { MODEL_PROTOCOL_HTTP, MODEL_PROTOCOL_H2C, MODEL_PROTOCOL_HTTPS };
+enum model_kind { MODEL_KIND_WEB, MODEL_KIND_DIRECT, MODEL_KIND_INTERNAL };
+enum model_transport { MODEL_TCP, MODEL_UDP };
+
+struct model_service {
+    struct model_text name;
+    struct model_indexes hosts;       /* one instance on each */
+    enum model_kind kind;
+    enum model_where where;
+    struct model_text place;          /* container's name, unix socket's path or namespace's path */
+    struct model_prefixes addresses;  /* dialled instead of the host's mesh addresses; inside a namespace: instead of its own */
+    bool loopback;                    /* dial 127.0.0.1, then ::1 */
+    uint16_t port;                    /* WEB and INTERNAL; 0 with a unix socket */
+    enum model_transport transport;   /* DIRECT */
+    enum model_protocol protocol;     /* WEB */
+    struct model_texts names;         /* extra host names, whole, lower case */
+    struct model_indexes surfaces;    /* the only surfaces it may be served on; n 0: any */
+    /* protocol https: */
+    struct str tls_name;              /* SNI and the name verified; "" : the service's host name */
+    struct str tls_ca_file;           /* "" : the system's */
+    struct str tls_pin;               /* base64 SHA-256 of the SubjectPublicKeyInfo; "" : none */
+    bool tls_insecure;
+};
+
+/* A principal in from:, exactly one of host and segment. */
+struct model_principal {
+    struct model_text text;
+    uint32_t host, segment;
+};
+
+enum model_target_kind { MODEL_TARGET_SERVICE, MODEL_TARGET_PATTERN, MODEL_TARGET_HOST_PORT };
+
+struct model_target {
+    struct model_text text;
+    enum model_target_kind kind;
+    uint32_t service;             /* SERVICE */
+    struct str pattern;           /* PATTERN: "*" or with a '*' in it; web services only */
+    uint32_t host;                /* HOST_PORT */
+    enum model_transport transport;
+    uint16_t port;
+};
+
+struct model_grant {
+    struct model_place at;
+    struct model_principal *from;
+    struct model_target *to;
+    uint32_t n_from, n_to;
+    struct model_indexes over;    /* surfaces; empty only where nothing in to is a web service */
+};
+
+/* One line of expect:. */
+struct model_expectation {
+    struct model_place at;
+    struct model_principal *from;
+    struct model_target *can, *cannot;
+    uint32_t n_from, n_can, n_cannot;
+    struct model_indexes over;
+};
+
+enum model_log_to { MODEL_LOG_STDOUT, MODEL_LOG_FILE };
+
+struct model {
+    struct arena arena;
+    struct str file;              /* as named by the user, for messages and rules: "postern.yml" */
+    struct str source;            /* the whole text */
+    struct model_text domain;     /* lower case, no trailing dot */
+    struct model_tls tls;
+    struct model_segment *segments;
+    struct model_host *hosts;
+    struct model_surface *surfaces;
+    struct model_service *services;
+    struct model_grant *grants;
+    struct model_expectation *expectations;
+    uint32_t n_segments, n_hosts, n_surfaces, n_services, n_grants, n_expectations;
+    enum model_log_to log_to;
+    struct str log_file;
+    struct str metrics_unix;              /* "" : the run directory's metrics.sock */
+    struct model_prefixes metrics_address; /* n 1: TCP as well */
+    uint16_t metrics_port;
+};
+
+/* Frees the model and its arena. NULL is fine; returns NULL. */
+struct model *model_free(struct model *model);

@@ -1,0 +1,32 @@
+/* From a checked model to the blocks of image.h. Pure: certificate authorities and the digest are handed in. */
+#pragma once
+
+#include "base/error.h"
+#include "model/model.h"
+#include "policy/image.h"
+
+struct compile_input {
+    const struct model *model;
+    uint32_t gateway;                 /* index of the host this gateway is */
+    uint64_t generation;
+    struct str revision;              /* hex digest of the file */
+    struct str container_directory;   /* a directory with one network namespace per container name; empty: containers stay unresolved */
+    /* The PEM text of a CA file ("" is the system's); called for services with protocol https that need one. NULL: none is available. */
+    int (*read_ca)(void *context, struct str path, struct str *ret_pem, struct error *err);
+    void *context;
+};
+
+struct compile_block {
+    void *data;                       /* heap, 16-byte aligned */
+    size_t size;
+};
+
+struct compile_output {
+    struct compile_block plan, dial, keys;
+    struct compile_block views[IMAGE_SURFACES_MAX]; /* by surface number; data NULL for a surface this gateway doesn't serve */
+    uint32_t n_views;
+};
+
+/* 0; -ENOMEM; -EINVAL with err when the model cannot be served by this gateway (e.g. the host is no gateway). *ret is set on success only. */
+int compile_model(const struct compile_input *input, struct compile_output *ret, struct error *err) must_check;
+void compile_output_deinit(struct compile_output *output);

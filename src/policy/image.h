@@ -1,0 +1,213 @@
+/* The compiled declaration: flat, relocatable blocks that enforcers map read-only. Offsets and indexes, no pointers.
+ *
+ * One declaration compiles to several blocks, so that each role is given what it may know and nothing else:
+ *   IMAGE_VIEW  one per surface, for its workers: its guests, the services they may reach, the verdicts;
+ *   IMAGE_DIAL  for the broker: how each instance is dialled and which surfaces may ask for it;
+ *   IMAGE_PLAN  for the parent: listeners, workers, logging, metrics;
+ *   IMAGE_KEYS  for the keeper: which certificates each surface needs and where they come from.
+ * A block is an image_header, its section table, and the sections: arrays of the structs below, 16-byte aligned, in the machine's
+ * byte order. image_attach checks every offset, index and string once; after it, readers trust the block. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/error.h"
+#include "base/macros.h"
+#include "base/str.h"
+
+#define IMAGE_MAGIC "postern"
+#define IMAGE_NONE  UINT32_MAX
+enum { IMAGE_VERSION = 1, IMAGE_ALIGN = 16, IMAGE_SURFACES_MAX = 64, IMAGE_REVISION_SIZE = 32 };
+
+enum image_kind { IMAGE_VIEW = 1, IMAGE_DIAL, IMAGE_PLAN, IMAGE_KEYS };
+
+enum image_section_id {
+    IMAGE_STRINGS,          /* char */
+    IMAGE_BLOBS,            /* char: certificate authorities in PEM */
+    IMAGE_SURFACES,         /* struct image_surface; a view has exactly one */
+    IMAGE_PRINCIPALS,       /* view: struct image_principal */
+    IMAGE_ADDRESSES,        /* view: struct image_address_slot, hash, power of two */
+    IMAGE_PREFIXES,         /* view: struct image_prefix, longest first */
+    IMAGE_NAMES,            /* view: struct image_name_slot, hash, power of two */
+    IMAGE_SERVICES,         /* view: struct image_service */
+    IMAGE_INSTANCES,        /* view: struct image_instance, a service's together */
+    IMAGE_VERDICTS,         /* view: uint32_t[n_classes * n_services], row per class: rule index + 1, or 0 for denied */
+    IMAGE_RULES,            /* view: struct image_rule */
+    IMAGE_TARGETS,          /* dial: struct image_target */
+    IMAGE_LISTENERS,        /* plan: struct image_listener */
+    IMAGE_SETTINGS,         /* plan: struct image_settings, exactly one */
+    IMAGE_CERTIFICATES,     /* keys: struct image_certificate */
+    IMAGE_SECTION_COUNT
+};
+
+struct image_section {
+    uint64_t offset, count;  /* from the block's start; in elements */
+    uint32_t stride, unused; /* bytes per element; must be what this version knows */
+};
+
+struct image_header {
+    char magic[8];
+    uint32_t version, kind;
+    uint64_t size;           /* of the whole block */
+    uint64_t generation;     /* set by the parent's count; larger is newer */
+    char revision[IMAGE_REVISION_SIZE]; /* hex digest of the declaration, NUL-terminated */
+    struct image_section sections[IMAGE_SECTION_COUNT];
+};
+
+/* Text in IMAGE_STRINGS. */
+struct image_text {
+    uint32_t offset, length;
+};
+
+struct image_surface {
+    struct image_text name, domain;
+    uint16_t port, redirect_port;
+    uint32_t n_workers;                     /* 0: one per core */
+    uint32_t max_connections_per_principal;
+    uint32_t n_classes;                     /* view: rows of IMAGE_VERDICTS */
+    uint32_t first_certificate, n_certificates; /* keys: its slice of IMAGE_CERTIFICATES; the first is the default */
+    uint32_t index;                         /* the surface's number in the declaration */
+};
+
+/* Who may be asking: a declared host, or a segment's addresses that no host has. Only those with a grant on this surface are in a view. */
+struct image_principal {
+    struct image_text host;     /* empty: of the segment at large */
+    struct image_text segment;
+    uint32_t class_index;       /* row of IMAGE_VERDICTS */
+    uint32_t unused;
+};
+
+struct image_address_slot {
+    struct address address;
+    uint32_t principal;         /* IMAGE_NONE: empty slot */
+    uint32_t unused[3];
+};
+
+struct image_prefix {
+    struct address_prefix prefix;
+    uint8_t unused[3];
+    uint32_t principal;
+};
+
+struct image_name_slot {
+    struct image_text name;     /* whole host name, lower case; length 0: empty slot */
+    uint32_t service;
+    uint32_t instance;          /* index in IMAGE_INSTANCES, or IMAGE_NONE for any of the service's */
+};
+
+enum image_protocol { IMAGE_PROTOCOL_HTTP, IMAGE_PROTOCOL_H2C, IMAGE_PROTOCOL_HTTPS };
+enum image_service_flags { IMAGE_SERVICE_TLS_INSECURE = 1 };
+
+struct image_service {
+    struct image_text name;
+    uint32_t first_instance, n_instances;
+    uint32_t protocol;
+    uint32_t flags;
+    struct image_text tls_name, tls_pin;        /* IMAGE_PROTOCOL_HTTPS */
+    uint32_t tls_ca_offset, tls_ca_length;      /* in IMAGE_BLOBS; length 0: only the pin counts */
+};
+
+struct image_instance {
+    struct image_text name;     /* "grafana@roc", for the log */
+    uint32_t service;
+    uint32_t target;            /* its number in the dial block of the same generation: what the broker is asked for */
+    uint64_t identity;          /* equal in two generations exactly when the same thing is dialled the same way; keys pooled connections */
+};
+
+struct image_rule {
+    struct image_text place;    /* "postern.yml:41" */
+};
+
+enum image_target_kind { IMAGE_TARGET_ADDRESS, IMAGE_TARGET_UNIX, IMAGE_TARGET_NETNS, IMAGE_TARGET_UNRESOLVED };
+enum { IMAGE_TARGET_ADDRESSES = 4 };
+
+struct image_target {
+    uint64_t surfaces;          /* bit per surface that may ask */
+    uint64_t identity;
+    uint32_t kind;
+    uint32_t n_addresses;       /* ADDRESS and NETNS: tried in this order */
+    struct address addresses[IMAGE_TARGET_ADDRESSES];
+    struct image_text path;     /* UNIX: the socket; NETNS: the namespace; UNRESOLVED: what it waits for */
+    struct image_text name;     /* for messages */
+    uint16_t port;
+    uint16_t unused[3];
+};
+
+enum image_listener_kind { IMAGE_LISTENER_TLS, IMAGE_LISTENER_REDIRECT };
+
+struct image_listener {
+    uint32_t surface;
+    uint32_t kind;
+    struct address address;
+    uint16_t port;
+    uint16_t unused[3];
+};
+
+struct image_settings {
+    struct image_text host, domain;    /* which gateway this is */
+    struct image_text log_file;        /* empty: standard output */
+    struct image_text metrics_unix;    /* empty: the default */
+    struct address metrics_address;
+    uint16_t metrics_port;             /* 0: none */
+    uint16_t unused[3];
+};
+
+enum image_certificate_source { IMAGE_CERTIFICATE_INTERNAL, IMAGE_CERTIFICATE_FILES, IMAGE_CERTIFICATE_ACME };
+
+struct image_certificate {
+    uint32_t surface;
+    uint32_t source;
+    struct image_text name;            /* "*.home.example" (with "home.example") for the default, or one extra name */
+    struct image_text certificate_file, key_file;
+    struct image_text acme_directory, acme_email, acme_provider, acme_environment_file, acme_ca_file;
+};
+
+/* ---- reading ---- */
+
+struct image {
+    const struct image_header *header;
+};
+
+/* Checks the block of size bytes at data (16-byte aligned, mapped for as long as the image is used) and that it is of that kind.
+ * 0, or -EINVAL with err saying which section and why; *ret is untouched then. */
+int image_attach(const void *data, size_t size, enum image_kind kind, struct image *ret, struct error *err) must_check;
+
+static inline const void *image_section(struct image image, enum image_section_id id)
+{
+    return (const char *)image.header + image.header->sections[id].offset;
+}
+
+static inline uint32_t image_count(struct image image, enum image_section_id id)
+{
+    return (uint32_t)image.header->sections[id].count;
+}
+
+static inline struct str image_str(struct image image, struct image_text text)
+{
+    return str_make((const char *)image_section(image, IMAGE_STRINGS) + text.offset, text.length);
+}
+
+#define IMAGE_ACCESSOR(name, type, id)                                                                                 \
+    static inline const type *name(struct image image, uint32_t index)                                                 \
+    {                                                                                                                  \
+        return (const type *)image_section(image, id) + index;                                                         \
+    }
+IMAGE_ACCESSOR(image_surface, struct image_surface, IMAGE_SURFACES)
+IMAGE_ACCESSOR(image_principal, struct image_principal, IMAGE_PRINCIPALS)
+IMAGE_ACCESSOR(image_service, struct image_service, IMAGE_SERVICES)
+IMAGE_ACCESSOR(image_instance, struct image_instance, IMAGE_INSTANCES)
+IMAGE_ACCESSOR(image_rule, struct image_rule, IMAGE_RULES)
+IMAGE_ACCESSOR(image_target, struct image_target, IMAGE_TARGETS)
+IMAGE_ACCESSOR(image_listener, struct image_listener, IMAGE_LISTENERS)
+IMAGE_ACCESSOR(image_settings, struct image_settings, IMAGE_SETTINGS)
+IMAGE_ACCESSOR(image_certificate, struct image_certificate, IMAGE_CERTIFICATES)
+#undef IMAGE_ACCESSOR
+
+/* The principal index of a source address, or IMAGE_NONE for nobody: exact address first, then the longest prefix. */
+uint32_t image_find_principal(struct image view, const struct address *address);
+/* The slot of a host name (already lower case, no port, no trailing dot), or NULL. Constant time in the number of services. */
+const struct image_name_slot *image_find_name(struct image view, struct str name);
+/* The rule index that lets the principal reach the service on this view's surface, or IMAGE_NONE. */
+uint32_t image_verdict(struct image view, uint32_t principal, uint32_t service);
