@@ -106,11 +106,15 @@ struct ipc_channel {
     uint32_t unused;
 };
 
+/* Sockets that the parent listens on for logger and watcher, which can make none: RUNDIR/log.sock to the logger; RUNDIR/control.sock
+ * and the metrics' unix and TCP sockets to the watcher. address and port are set for TCP only. */
+enum ipc_listener_kind { IPC_LISTENER_LOG = 16, IPC_LISTENER_CONTROL, IPC_LISTENER_METRICS };
+
 struct ipc_listener {
     struct ipc_header header;
     struct address address;
     uint16_t port;
-    uint16_t kind;               /* enum image_listener_kind */
+    uint16_t kind;               /* worker: enum image_listener_kind; logger, watcher: enum ipc_listener_kind */
     uint16_t redirect_to;        /* kind REDIRECT: the surface's port */
     uint16_t closing;            /* 1: no fd; stop listening there */
 };
@@ -148,9 +152,10 @@ struct ipc_reload {
     uint64_t request;
 };
 
+/* Also sent to a watcher that starts, and after each change nobody asked for (SIGHUP), with request 0 and no text needed. */
 struct ipc_reload_result {
     struct ipc_header header;
-    uint64_t request;
+    uint64_t request;            /* the asker's; 0: tells what is in force */
     uint64_t generation;         /* in force now */
     uint64_t text_size;
     int32_t status;              /* 0: done; 1: refused, the file is wrong; 2: could not be read */
@@ -245,7 +250,9 @@ struct ipc_dial {
 struct ipc_dial_answer {
     struct ipc_header header;
     uint64_t id;
-    int32_t status;              /* 0, or negative errno: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENOENT (unresolved), -EPERM (not this surface's) */
+    int32_t status;              /* 0, or negative errno: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENOENT (unresolved), -ESTALE (generation no
+                                  * longer held), -EAGAIN (too many of this worker's or this target's dials in flight), -EACCES (a namespace that is
+                                  * none or the host's own), -EPERM (not this surface's; the channel is ended after it) */
     uint32_t unused;
 };
 

@@ -127,12 +127,15 @@ struct image_target {
     uint64_t surfaces;          /* bit per surface that may ask */
     uint64_t identity;
     uint32_t kind;
-    uint32_t n_addresses;       /* ADDRESS and NETNS: tried in this order */
+    uint32_t n_addresses;       /* ADDRESS and NETNS: tried in this order; NETNS with 0: the namespace's own */
     struct address addresses[IMAGE_TARGET_ADDRESSES];
     struct image_text path;     /* UNIX: the socket; NETNS: the namespace; UNRESOLVED: what it waits for */
     struct image_text name;     /* for messages */
     uint16_t port;
     uint16_t unused[3];
+    /* NETNS without addresses: this gateway's first IPv4 and first IPv6 mesh address (zeroes: it has none). Where the namespace has nothing
+     * but its loopback, the broker puts them on that lo and dials from them, so that the service doesn't take the gate for localhost. */
+    struct address sources[2];
 };
 
 enum image_listener_kind { IMAGE_LISTENER_TLS, IMAGE_LISTENER_REDIRECT };
