@@ -27,7 +27,8 @@ enum http_field_id {
 };
 
 enum http_field_flags {
-    HTTP_FIELD_HOP = 1,  /* hop-by-hop (RFC 9110 section 7.6.1): a fixed one, or nominated by Connection. HTTP_FORWARDED and HTTP_IDENTITY can't be nominated. */
+    /* Hop-by-hop (RFC 9110 section 7.6.1): a fixed one, or nominated by Connection. HTTP_FORWARDED and HTTP_IDENTITY can't be nominated. */
+    HTTP_FIELD_HOP = 1,
 };
 
 struct http_field {

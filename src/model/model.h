@@ -60,7 +60,9 @@ struct model_tls {
     enum model_tls_source source;
     struct model_place at;
     struct str certificate_file, key_file;                          /* FILES */
-    struct str acme_directory, acme_email, acme_provider, acme_environment_file, acme_ca_file; /* ACME: URL, contact, lego's DNS provider, KEY=VALUE file of its token, CA of the directory's own TLS ("" : the system's) */
+    /* ACME: the directory's URL, a contact, lego's name of the DNS provider, KEY=VALUE file of its token, CA of the directory's own TLS
+     * ("": the system's) */
+    struct str acme_directory, acme_email, acme_provider, acme_environment_file, acme_ca_file;
 };
 
 struct model_surface {
