@@ -258,7 +258,15 @@ struct ipc_dial_answer {
 
 /* One access record, written by a worker into its pipe to the logger (several in one write up to PIPE_BUF). Fixed size; texts are cut and
  * NUL-terminated. Which surface and worker wrote it is known from the pipe, not from here. */
-enum ipc_record_denied { IPC_DENIED_NOT, IPC_DENIED_NO_GRANT, IPC_DENIED_NO_SUCH_NAME, IPC_DENIED_NOBODY, IPC_DENIED_CAP, IPC_DENIED_BAD_REQUEST, IPC_DENIED_REVOKED };
+enum ipc_record_denied {
+    IPC_DENIED_NOT,
+    IPC_DENIED_NO_GRANT,
+    IPC_DENIED_NO_SUCH_NAME,
+    IPC_DENIED_NOBODY,
+    IPC_DENIED_CAP,
+    IPC_DENIED_BAD_REQUEST,
+    IPC_DENIED_REVOKED
+};
 
 struct ipc_record {
     uint64_t time_us;                                /* CLOCK_REALTIME at the request's head */
