@@ -104,6 +104,7 @@ struct ipc_channel {
     uint32_t surface;            /* told to keeper, broker, logger: whose channel it is; IMAGE_NONE otherwise */
     uint32_t worker;
     uint32_t unused;
+    char surface_name[IPC_NAME_MAX]; /* told with surface */
 };
 
 /* Sockets that the parent listens on for logger and watcher, which can make none: RUNDIR/log.sock to the logger; RUNDIR/control.sock
@@ -133,6 +134,7 @@ struct ipc_metrics_page {
 
 enum ipc_role_status { IPC_ROLE_STARTING, IPC_ROLE_RUNNING, IPC_ROLE_DOWN, IPC_ROLE_DRAINING, IPC_ROLE_GONE };
 
+/* Of each role, the parent itself included, at each change; all of them to a watcher that starts. */
 struct ipc_role_state {
     struct ipc_header header;
     int32_t pid;
@@ -141,6 +143,8 @@ struct ipc_role_state {
     uint32_t confinement;        /* bits of enum ipc_confinement */
     uint32_t n_restarts;
     uint32_t backoff_ms;         /* before the next start; 0: none */
+    uint32_t missing;            /* as ipc_ready.missing */
+    uint32_t unused;
     uint64_t generation;
     uint64_t started_at;         /* CLOCK_REALTIME seconds */
     char surface_name[IPC_NAME_MAX];
