@@ -230,18 +230,12 @@ struct ipc_sign_answer {
     uint8_t signature[IPC_SIGNATURE_MAX];
 };
 
-/* The chains' memfd: for each certificate a struct ipc_chain, then name_length bytes of name (the SNI it is for; "" for the default), then
- * length bytes of PEM (leaf first), padded to 8. */
+/* The chains' memfd is laid out as tls/chains.h says. */
 struct ipc_certificates {
     struct ipc_header header;
     uint64_t size;
     uint32_t n;
     uint32_t unused;
-};
-
-struct ipc_chain {
-    uint64_t certificate;        /* identity to sign with */
-    uint32_t name_length, length;
 };
 
 enum { IPC_TICKET_KEYS = 3 };
