@@ -77,10 +77,25 @@ static void set_loopback(struct image_target *t)
     memcpy(t->addresses, loopback, sizeof loopback);
 }
 
+/* What to dial from inside a namespace that has nothing but its loopback: the gateway's first address of each family. */
+static void set_sources(const struct compiler *c, struct image_target *t)
+{
+    const struct model_prefixes *own = &c->model->hosts[c->input->gateway].addresses;
+    bool has[2] = { false, false };
+    for (uint32_t i = 0; i < own->n; i++) {
+        unsigned family = address_is_v4(&own->items[i].address) ? 0 : 1;
+        if (!has[family])
+            t->sources[family] = own->items[i].address;
+        has[family] = true;
+    }
+}
+
 static void set_unresolved(struct image_target *t, struct image_text why)
 {
     t->kind = IMAGE_TARGET_UNRESOLVED;
     t->n_addresses = 0;
+    memset(t->addresses, 0, sizeof t->addresses);
+    memset(t->sources, 0, sizeof t->sources);
     t->path = why;
 }
 
@@ -149,6 +164,8 @@ static int resolve(struct compiler *c, struct block *block, const struct model_s
         set_addresses(t, &service->addresses);
     else if (service->loopback)
         set_loopback(t);
+    else
+        set_sources(c, t);
     if (service->where == MODEL_WHERE_CONTAINER)
         return resolve_container(c, block, service, t);
     if (service->place.text.len == 0 || service->place.text.ptr[0] != '/' || memchr(service->place.text.ptr, '\0', service->place.text.len))
@@ -174,7 +191,8 @@ static int fingerprint(struct compiler *c, const struct block *block, const stru
     cleanup_buf struct buf buf;
     buf_init(&buf, 1 << 20);
     buf_append(&buf, str_make((const char *)numbers, sizeof numbers));
-    buf_append(&buf, str_make((const char *)t->addresses, t->n_addresses * sizeof *t->addresses));
+    buf_append(&buf, str_make((const char *)t->addresses, sizeof t->addresses));
+    buf_append(&buf, str_make((const char *)t->sources, sizeof t->sources));
     fingerprint_text(&buf, block_str(block, t->path));
     if (service->protocol == MODEL_PROTOCOL_HTTPS) {
         fingerprint_text(&buf, service->tls_name.len ? service->tls_name : service->name.text);

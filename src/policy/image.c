@@ -37,11 +37,11 @@ static const uint32_t kind_sections[] = {
 };
 
 /* No struct may have padding: blocks are compared and hashed by their bytes. */
-_Static_assert(sizeof(struct image_header) % IMAGE_ALIGN == 0, "sections start aligned");
+_Static_assert(sizeof(struct image_header) == 64 + IMAGE_SECTION_COUNT * sizeof(struct image_section), "layout");
 _Static_assert(sizeof(struct image_surface) == 44 && sizeof(struct image_principal) == 24, "layout");
 _Static_assert(sizeof(struct image_address_slot) == 32 && sizeof(struct image_prefix) == 24, "layout");
 _Static_assert(sizeof(struct image_name_slot) == 16 && sizeof(struct image_service) == 48, "layout");
-_Static_assert(sizeof(struct image_instance) == 24 && sizeof(struct image_target) == 112, "layout");
+_Static_assert(sizeof(struct image_instance) == 24 && sizeof(struct image_target) == 144, "layout");
 _Static_assert(sizeof(struct image_listener) == 32 && sizeof(struct image_settings) == 56, "layout");
 _Static_assert(sizeof(struct image_certificate) == 72 && sizeof(struct image_rule) == 8, "layout");
 
