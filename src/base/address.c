@@ -70,7 +70,7 @@ struct address address_mask(const struct address *address, unsigned bits)
     struct address masked = { { 0 } };
     unsigned whole = bits / 8, rest = bits % 8;
     memcpy(masked.bytes, address->bytes, whole);
-    if (rest)
+    if (rest && whole < sizeof masked.bytes)
         masked.bytes[whole] = (uint8_t)(address->bytes[whole] & (0xff00u >> rest));
     return masked;
 }

@@ -10,7 +10,7 @@
 enum { HTTP1_MORE = 1, HTTP1_REFUSED = 2 };
 
 /* A request head at the start of data[len]. scanned: where the search for the end resumes, 0 at first, kept by the caller between
- * calls. 0: *ret is filled, *ret_used bytes were the head. HTTP1_MORE: no end yet. HTTP1_REFUSED: *ret_violation says why. */
+ * calls and 0 again after a whole head. 0: *ret is filled, *ret_used bytes were the head. HTTP1_MORE: no end yet. HTTP1_REFUSED: *ret_violation says why. */
 int http1_parse_request(const char *data, size_t len, size_t *scanned, struct http_head *ret, size_t *ret_used,
                         enum http_violation *ret_violation) must_check;
 /* A response head. request_is_head: its framing is NO_BODY whatever it says (RFC 9110 section 9.3.2). */
@@ -21,7 +21,8 @@ int http1_parse_response(const char *data, size_t len, size_t *scanned, bool req
 
 struct http1_chunked {
     uint64_t left;      /* of the chunk's data */
-    uint32_t line_len;  /* of the size line or trailer section so far */
+    uint32_t line_len;  /* of the size line so far */
+    uint32_t overhead;  /* bytes of size lines that the content didn't pay for */
     uint8_t state;
 };
 

@@ -71,14 +71,21 @@ enum http_violation {
     HTTP_VIOLATION_COUNT
 };
 
-/* The status to answer a request's violation with (400, 405 for CONNECT, 417, 431, 505, 501). */
+/* The status to answer a request's violation with (400, 405 for CONNECT, 417, 431, 505); an instance's violation is always a 502. */
 unsigned http_violation_status(enum http_violation violation);
 /* A short stable text: "bare LF", for logs and plain answers. */
 const char *http_violation_text(enum http_violation violation);
 
 enum http_field_id http_field_id(struct str name) pure_function;
+/* The fixed hop-by-hop fields (RFC 9110 section 7.6.1), and Alt-Svc: a surface speaks only for itself. */
+bool http_field_is_hop(enum http_field_id id) pure_function;
+/* False for what a trailer section may not carry (RFC 9110 section 6.5.1): framing, routing, authentication, control, and what is ours to say. */
+bool http_field_may_trail(struct str name, enum http_field_id id) pure_function;
+/* application/grpc, alone or with +subtype or parameters. */
+bool http_type_is_grpc(struct str value) pure_function;
 const struct http_field *http_head_find(const struct http_head *head, enum http_field_id id);
 
+bool http_authority_is_valid(struct str authority) pure_function;
 /* host[:port] to a lower-case host name without port and trailing dot, into host[256]. IPv6 literals keep their brackets.
  * False when it is not a valid authority (userinfo, empty host, bad characters, bad port). */
 bool http_authority_host(struct str authority, char host[static 256], struct str *ret_host) must_check;

@@ -45,6 +45,8 @@ enum ipc_type {
     IPC_PARENT_METRICS_PAGE,    /* struct ipc_metrics_page, to the watcher; fds: a worker's metrics page */
     IPC_PARENT_ROLE_STATE,      /* struct ipc_role_state, to the watcher */
     IPC_PARENT_RELOAD_RESULT,   /* struct ipc_reload_result, to the watcher; fds: the report's text */
+    IPC_PARENT_COMPILE,         /* struct ipc_compile, to the compiler; fds: the file, then those of the previous text and plan that exist */
+    IPC_PARENT_HANDOVER,        /* struct ipc_handover, from a parent to the one that replaces it, after its IPC_PARENT_LISTENERs */
     /* every role to the parent */
     IPC_ROLE_READY = 32,        /* struct ipc_ready */
     IPC_ROLE_IMAGE_TAKEN,       /* struct ipc_image */
@@ -104,6 +106,7 @@ struct ipc_channel {
     uint32_t surface;            /* told to keeper, broker, logger: whose channel it is; IMAGE_NONE otherwise */
     uint32_t worker;
     uint32_t unused;
+    char surface_name[IPC_NAME_MAX]; /* told with surface */
 };
 
 /* Sockets that the parent listens on for logger and watcher, which can make none: RUNDIR/log.sock to the logger; RUNDIR/control.sock
@@ -133,6 +136,7 @@ struct ipc_metrics_page {
 
 enum ipc_role_status { IPC_ROLE_STARTING, IPC_ROLE_RUNNING, IPC_ROLE_DOWN, IPC_ROLE_DRAINING, IPC_ROLE_GONE };
 
+/* Of each role, the parent itself included, at each change; all of them to a watcher that starts. */
 struct ipc_role_state {
     struct ipc_header header;
     int32_t pid;
@@ -141,6 +145,8 @@ struct ipc_role_state {
     uint32_t confinement;        /* bits of enum ipc_confinement */
     uint32_t n_restarts;
     uint32_t backoff_ms;         /* before the next start; 0: none */
+    uint32_t missing;            /* as ipc_ready.missing */
+    uint32_t unused;
     uint64_t generation;
     uint64_t started_at;         /* CLOCK_REALTIME seconds */
     char surface_name[IPC_NAME_MAX];
@@ -167,6 +173,25 @@ struct ipc_ready {
     struct ipc_header header;
     uint32_t confinement;
     uint32_t missing;            /* wanted, but the kernel or the rights lack it */
+};
+
+struct ipc_compile {
+    struct ipc_header header;
+    uint64_t generation;
+    uint64_t previous_size;      /* of the text in force; 0: none, no fd */
+    uint64_t previous_plan_size; /* of the plan in force; 0: none, no fd */
+    char host[256];              /* the gateway this is; "": found by its addresses, then by the machine's name */
+    char file[256];              /* for messages and to resolve relative paths */
+    char container_directory[256];
+};
+
+/* The last message of a handover. Two versions of postern speak this: fields are only ever added at the end, with a new type. */
+struct ipc_handover {
+    struct ipc_header header;
+    uint64_t generation;         /* in force; the successor counts on from it */
+    uint32_t n_listeners;
+    uint32_t unused;
+    char host[256];
 };
 
 struct ipc_block {
@@ -205,18 +230,12 @@ struct ipc_sign_answer {
     uint8_t signature[IPC_SIGNATURE_MAX];
 };
 
-/* The chains' memfd: for each certificate a struct ipc_chain, then name_length bytes of name (the SNI it is for; "" for the default), then
- * length bytes of PEM (leaf first), padded to 8. */
+/* The chains' memfd is laid out as tls/chains.h says. */
 struct ipc_certificates {
     struct ipc_header header;
     uint64_t size;
     uint32_t n;
     uint32_t unused;
-};
-
-struct ipc_chain {
-    uint64_t certificate;        /* identity to sign with */
-    uint32_t name_length, length;
 };
 
 enum { IPC_TICKET_KEYS = 3 };
@@ -297,6 +316,25 @@ int ipc_send_plain(int channel, const void *message) must_check;
  * 0; -EAGAIN; -EPIPE at the end; -EBADMSG: malformed (descriptors already closed): end the sender. */
 int ipc_receive(int channel, void *buffer, size_t size, int fds[static IPC_FDS_MAX], size_t *ret_n_fds) must_check;
 enum { IPC_MESSAGE_MAX = 2048 };
+
+/* Room for any message, aligned for all of them. */
+struct ipc_buffer {
+    union {
+        struct ipc_header header;
+        uint64_t words[IPC_MESSAGE_MAX / 8];
+    };
+};
+
+/* As ipc_receive, and -EBADMSG too for a type that the sender may not send to the receiver. */
+int ipc_receive_from(int channel, enum ipc_role sender, enum ipc_role receiver, struct ipc_buffer *buffer,
+    int fds[static IPC_FDS_MAX], size_t *ret_n_fds) must_check;
+/* Two ends of a channel, non-blocking. */
+int ipc_pair(int *ret_a, int *ret_b) must_check;
+
+/* What every receive checks: known type, exact size, descriptors as the type has them, texts that end, lengths and numbers in range.
+ * message is 8-byte aligned. 0 or -EBADMSG. */
+int ipc_check_shape(const void *message, size_t size, size_t n_fds) must_check;
+int ipc_check_message(enum ipc_role sender, enum ipc_role receiver, const void *message, size_t size, size_t n_fds) must_check;
 
 /* The exact size of messages of that type, or 0 for an unknown one. */
 size_t ipc_type_size(enum ipc_type type);

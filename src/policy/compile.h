@@ -11,7 +11,8 @@ struct compile_input {
     uint64_t generation;
     struct str revision;              /* hex digest of the file */
     struct str container_directory;   /* a directory with one network namespace per container name; empty: containers stay unresolved */
-    /* The PEM text of a CA file ("" is the system's); called for services with protocol https that need one. NULL: none is available. */
+    /* The PEM text of a CA file ("" is the system's); called for services with protocol https that need one. NULL: none is available.
+     * *ret_pem is borrowed until compile_model returns; each path is asked for once. */
     int (*read_ca)(void *context, struct str path, struct str *ret_pem, struct error *err);
     void *context;
 };

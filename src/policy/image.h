@@ -19,6 +19,8 @@
 
 #define IMAGE_MAGIC "postern"
 #define IMAGE_NONE  UINT32_MAX
+/* In a view's addresses and prefixes: a declared address without a grant here, so that no shorter prefix claims it. Look-ups say IMAGE_NONE. */
+#define IMAGE_NOBODY (UINT32_MAX - 1)
 enum { IMAGE_VERSION = 1, IMAGE_ALIGN = 16, IMAGE_SURFACES_MAX = 64, IMAGE_REVISION_SIZE = 32 };
 
 enum image_kind { IMAGE_VIEW = 1, IMAGE_DIAL, IMAGE_PLAN, IMAGE_KEYS };
@@ -26,7 +28,7 @@ enum image_kind { IMAGE_VIEW = 1, IMAGE_DIAL, IMAGE_PLAN, IMAGE_KEYS };
 enum image_section_id {
     IMAGE_STRINGS,          /* char */
     IMAGE_BLOBS,            /* char: certificate authorities in PEM */
-    IMAGE_SURFACES,         /* struct image_surface; a view has exactly one */
+    IMAGE_SURFACES,         /* struct image_surface; a view has exactly one, plan and keys have all of the declaration's by number */
     IMAGE_PRINCIPALS,       /* view: struct image_principal */
     IMAGE_ADDRESSES,        /* view: struct image_address_slot, hash, power of two */
     IMAGE_PREFIXES,         /* view: struct image_prefix, longest first */
@@ -106,7 +108,7 @@ struct image_service {
     uint32_t protocol;
     uint32_t flags;
     struct image_text tls_name, tls_pin;        /* IMAGE_PROTOCOL_HTTPS */
-    uint32_t tls_ca_offset, tls_ca_length;      /* in IMAGE_BLOBS; length 0: only the pin counts */
+    uint32_t tls_ca_offset, tls_ca_length;      /* in IMAGE_BLOBS; length 0: only the pin counts, and without one nothing is trusted */
 };
 
 struct image_instance {
@@ -120,6 +122,7 @@ struct image_rule {
     struct image_text place;    /* "postern.yml:41" */
 };
 
+/* NETNS with n_addresses 0: the namespace's own address, which the broker finds there (its loopback is dialled only when declared). */
 enum image_target_kind { IMAGE_TARGET_ADDRESS, IMAGE_TARGET_UNIX, IMAGE_TARGET_NETNS, IMAGE_TARGET_UNRESOLVED };
 enum { IMAGE_TARGET_ADDRESSES = 4 };
 
@@ -129,8 +132,8 @@ struct image_target {
     uint32_t kind;
     uint32_t n_addresses;       /* ADDRESS and NETNS: tried in this order; NETNS with 0: the namespace's own */
     struct address addresses[IMAGE_TARGET_ADDRESSES];
-    struct image_text path;     /* UNIX: the socket; NETNS: the namespace; UNRESOLVED: what it waits for */
-    struct image_text name;     /* for messages */
+    struct image_text path;     /* UNIX: the socket; NETNS: the namespace; UNRESOLVED: why, to be said after its name ("is on bluejay") */
+    struct image_text name;     /* for messages: "grafana@roc" */
     uint16_t port;
     uint16_t unused[3];
     /* NETNS without addresses: this gateway's first IPv4 and first IPv6 mesh address (zeroes: it has none). Where the namespace has nothing
@@ -208,9 +211,15 @@ IMAGE_ACCESSOR(image_settings, struct image_settings, IMAGE_SETTINGS)
 IMAGE_ACCESSOR(image_certificate, struct image_certificate, IMAGE_CERTIFICATES)
 #undef IMAGE_ACCESSOR
 
+/* Bytes per element of a section, and whether blocks of that kind have it. For whoever writes or checks blocks. */
+uint32_t image_section_stride(enum image_section_id id);
+bool image_section_belongs(enum image_kind kind, enum image_section_id id);
+
+/* The longest of n prefixes (longest first, then by address) with at most max_bits that contains the address, or NULL. */
+const struct image_prefix *image_find_prefix(const struct image_prefix *prefixes, uint32_t n, const struct address *address, unsigned max_bits);
 /* The principal index of a source address, or IMAGE_NONE for nobody: exact address first, then the longest prefix. */
 uint32_t image_find_principal(struct image view, const struct address *address);
 /* The slot of a host name (already lower case, no port, no trailing dot), or NULL. Constant time in the number of services. */
 const struct image_name_slot *image_find_name(struct image view, struct str name);
-/* The rule index that lets the principal reach the service on this view's surface, or IMAGE_NONE. */
+/* The rule index that lets the principal reach the service on this view's surface, or IMAGE_NONE (also for indexes out of range). */
 uint32_t image_verdict(struct image view, uint32_t principal, uint32_t service);

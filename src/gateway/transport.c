@@ -1,0 +1,340 @@
+/* Transports: the OpenSSL BIO over the worker's scratch areas, and plain sockets beside it. */
+#include "gateway/transport.h"
+
+#include <errno.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <sys/socket.h>
+
+#include "gateway/gateway.h"
+
+/* ---- the receiving scratch ---- */
+
+static void park_rx(struct gateway *gw)
+{
+    struct transport *owner = gw->rx_owner;
+    if (owner && gw->rx_start < gw->rx_end &&
+        spill_append(&owner->rx, str_make(gw->rx_scratch + gw->rx_start, gw->rx_end - gw->rx_start), TRANSPORT_SPILL_MAX) < 0)
+        owner->failed = true;
+    gw->rx_owner = NULL;
+    gw->rx_start = gw->rx_end = 0;
+}
+
+static int socket_read(struct transport *t, void *buffer, size_t n)
+{
+    if (!t->readable)
+        return -EAGAIN;
+    ssize_t r = read(t->io.fd, buffer, n);
+    if (r < 0) {
+        t->readable = false;
+        if (errno == EAGAIN || errno == EINTR)
+            return -EAGAIN;
+        t->failed = true;
+        return -errno;
+    }
+    if (r == 0) {
+        t->ended = true;
+        t->readable = false;
+    } else if ((size_t)r < n && !t->hangup) {
+        t->readable = false; /* a short read emptied the socket: the next byte brings an event */
+    }
+    return (int)r;
+}
+
+/* Ciphertext that is at hand, or freshly read. */
+static int rx_take(struct transport *t, char *out, size_t n)
+{
+    struct gateway *gw = t->gw;
+    if (t->rx) {
+        struct str held = str_first(spill_str(t->rx), n);
+        memcpy(out, held.ptr, held.len);
+        spill_consume(&t->rx, held.len);
+        return (int)held.len;
+    }
+    if (gw->rx_owner != t || gw->rx_start == gw->rx_end) {
+        park_rx(gw);
+        if (t->failed)
+            return -EPIPE;
+        int r = socket_read(t, gw->rx_scratch, TRANSPORT_SCRATCH);
+        if (r <= 0)
+            return r;
+        gw->rx_owner = t;
+        gw->rx_end = (size_t)r;
+    }
+    size_t held = gw->rx_end - gw->rx_start;
+    if (n > held)
+        n = held;
+    memcpy(out, gw->rx_scratch + gw->rx_start, n);
+    gw->rx_start += n;
+    return (int)n;
+}
+
+/* ---- the sending scratch ---- */
+
+/* What the kernel takes now: its length, or a negative errno. */
+static ssize_t socket_push(struct transport *t, struct str bytes)
+{
+    size_t done = 0;
+    while (done < bytes.len) {
+        ssize_t w = write(t->io.fd, bytes.ptr + done, bytes.len - done);
+        if (w >= 0) {
+            done += (size_t)w;
+        } else if (errno == EAGAIN) {
+            break;
+        } else if (errno != EINTR) {
+            t->failed = true;
+            return -errno;
+        }
+    }
+    return (ssize_t)done;
+}
+
+static int socket_write(struct transport *t, struct str bytes)
+{
+    ssize_t done = socket_push(t, bytes);
+    if (done < 0)
+        return (int)done;
+    int r = spill_append(&t->tx, str_skip(bytes, (size_t)done), TRANSPORT_SPILL_MAX);
+    if (r < 0)
+        t->failed = true;
+    return r;
+}
+
+static int flush_gathered(struct gateway *gw)
+{
+    struct transport *owner = gw->tx_owner;
+    struct str bytes = str_make(gw->tx_scratch, gw->tx_len);
+    gw->tx_owner = NULL;
+    gw->tx_len = 0;
+    if (!owner || bytes.len == 0 || owner->failed)
+        return 0;
+    if (owner->tx) {
+        int r = spill_append(&owner->tx, bytes, TRANSPORT_SPILL_MAX);
+        if (r < 0)
+            owner->failed = true;
+        return r;
+    }
+    return socket_write(owner, bytes);
+}
+
+static int gather(struct transport *t, struct str bytes)
+{
+    struct gateway *gw = t->gw;
+    if (gw->tx_owner != t || gw->tx_len + bytes.len > TRANSPORT_GATHER) {
+        int r = flush_gathered(gw);
+        if (r < 0 && t->failed)
+            return r;
+        gw->tx_owner = t;
+    }
+    memcpy(gw->tx_scratch + gw->tx_len, bytes.ptr, bytes.len);
+    gw->tx_len += bytes.len;
+    return 0;
+}
+
+/* ---- OpenSSL's side ---- */
+
+static int bio_read(BIO *bio, char *out, int n)
+{
+    struct transport *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    int r = rx_take(t, out, (size_t)n);
+    if (r == -EAGAIN)
+        BIO_set_retry_read(bio);
+    return r < 0 ? -1 : r;
+}
+
+static int bio_write(BIO *bio, const char *bytes, int n)
+{
+    struct transport *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    if (t->failed || !transport_is_open(t) || gather(t, str_make(bytes, (size_t)n)) < 0)
+        return -1;
+    return n;
+}
+
+static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
+{
+    (void)bio, (void)number, (void)pointer;
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+static const BIO_METHOD *bio_method(void)
+{
+    static BIO_METHOD *method;
+    if (!method) {
+        method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "postern transport");
+        if (!method)
+            return NULL;
+        BIO_meth_set_read(method, bio_read);
+        BIO_meth_set_write(method, bio_write);
+        BIO_meth_set_ctrl(method, bio_ctrl);
+    }
+    return method;
+}
+
+static int attach_ssl(struct transport *t)
+{
+    const BIO_METHOD *method = bio_method();
+    BIO *bio = method ? BIO_new(method) : NULL;
+    if (!bio)
+        return -ENOMEM;
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(t->ssl, bio, bio);
+    return 0;
+}
+
+/* ---- transports ---- */
+
+int transport_init(struct transport *t, struct gateway *gw, int fd, SSL *ssl, void (*ready)(struct io_source *, uint32_t))
+{
+    *t = (struct transport){ .io = { .fd = fd, .ready = ready }, .gw = gw, .ssl = ssl };
+    int r = ssl ? attach_ssl(t) : 0;
+    if (r == 0)
+        r = io_watch(&gw->loop, &t->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+    if (r < 0)
+        transport_close(t);
+    return r;
+}
+
+void transport_close(struct transport *t)
+{
+    if (t->gw && t->gw->rx_owner == t) {
+        t->gw->rx_owner = NULL;
+        t->gw->rx_start = t->gw->rx_end = 0;
+    }
+    if (t->gw && t->gw->tx_owner == t)
+        flush_gathered(t->gw);
+    SSL_free(t->ssl);
+    t->ssl = NULL;
+    spill_free(&t->tx);
+    spill_free(&t->rx);
+    if (t->io.fd >= 0)
+        close(t->io.fd);
+    t->io.fd = -1;
+    t->failed = true;
+}
+
+void transport_note_events(struct transport *t, uint32_t events)
+{
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        t->readable = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        t->hangup = true;
+}
+
+static int ssl_result(struct transport *t, int r)
+{
+    switch (SSL_get_error(t->ssl, r)) {
+    case SSL_ERROR_WANT_READ:
+        return t->failed ? -EPIPE : -EAGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        t->ended = true;
+        return 0;
+    default:
+        ERR_clear_error();
+        if (t->ended)
+            return 0;
+        t->failed = true;
+        return -EPROTO;
+    }
+}
+
+int transport_handshake(struct transport *t)
+{
+    int r = SSL_do_handshake(t->ssl);
+    if (r == 1)
+        return 0;
+    r = ssl_result(t, r);
+    if (r == 0)
+        r = -EPIPE; /* ended before it was up */
+    if (r != -EAGAIN)
+        t->failed = true;
+    return r;
+}
+
+ssize_t transport_read(struct transport *t, void *buffer, size_t n)
+{
+    if (t->failed)
+        return -EPIPE;
+    if (!t->ssl)
+        return t->ended ? 0 : socket_read(t, buffer, n);
+    int r = SSL_read(t->ssl, buffer, n > INT32_MAX ? INT32_MAX : (int)n);
+    return r > 0 ? r : ssl_result(t, r);
+}
+
+ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
+{
+    size_t done = 0;
+    while (done < n) {
+        ssize_t r = transport_read(t, (char *)buffer + done, n - done);
+        if (r <= 0)
+            return done ? (ssize_t)done : r;
+        done += (size_t)r;
+        if (!t->ssl && !t->readable)
+            break;
+    }
+    return (ssize_t)done;
+}
+
+int transport_write(struct transport *t, struct str bytes)
+{
+    if (t->failed)
+        return -EPIPE;
+    if (!t->ssl) {
+        if (!t->tx)
+            return socket_write(t, bytes);
+        int r = spill_append(&t->tx, bytes, TRANSPORT_SPILL_MAX);
+        if (r < 0)
+            t->failed = true;
+        return r;
+    }
+    while (bytes.len) {
+        struct str record = str_first(bytes, SSL3_RT_MAX_PLAIN_LENGTH);
+        int r = SSL_write(t->ssl, record.ptr, (int)record.len);
+        if (r <= 0) {
+            r = ssl_result(t, r);
+            t->failed = true;
+            return r < 0 ? r : -EPIPE;
+        }
+        bytes = str_skip(bytes, (size_t)r);
+    }
+    return 0;
+}
+
+int transport_flush(struct transport *t)
+{
+    if (!transport_is_open(t))
+        return -EPIPE;
+    if (t->gw->tx_owner == t) {
+        int r = flush_gathered(t->gw);
+        if (r < 0)
+            return r;
+    } else if (t->tx && !t->failed) {
+        ssize_t done = socket_push(t, spill_str(t->tx));
+        if (done < 0)
+            return (int)done;
+        spill_consume(&t->tx, (size_t)done);
+    }
+    if (t->failed)
+        return -EPIPE;
+    return t->tx ? 1 : 0;
+}
+
+void transport_shutdown(struct transport *t)
+{
+    if (!transport_is_open(t) || t->failed)
+        return;
+    if (t->ssl && SSL_is_init_finished(t->ssl)) {
+        SSL_shutdown(t->ssl);
+        ERR_clear_error();
+    }
+    if (transport_flush(t) == 0)
+        shutdown(t->io.fd, SHUT_WR);
+}
+
+void transport_release_scratches(struct gateway *gw)
+{
+    flush_gathered(gw);
+    park_rx(gw);
+}

@@ -1,0 +1,44 @@
+/* What the parts of one compilation share; private to compile*.c. */
+#pragma once
+
+#include "base/arena.h"
+#include "base/table.h"
+#include "policy/block.h"
+#include "policy/compile.h"
+#include "policy/grants.h"
+
+/* Certificate authorities of one path, as read. */
+struct compiler_ca {
+    struct str pem;
+    uint64_t hash;
+};
+
+struct compiler {
+    const struct compile_input *input;
+    const struct model *model;
+    struct error *err;
+    struct arena arena;          /* this call's */
+    struct grants grants;
+    struct str file;             /* the declaration's last path component: rules are "postern.yml:41" wherever it lies */
+    uint64_t served;             /* bit per surface that this gateway serves */
+    uint64_t *reach;             /* per service: surfaces of this gateway on which somebody may reach it */
+    uint32_t *first_target;      /* per service, where reach is not 0: its instances' first number in the dial block */
+    uint64_t *identities;        /* per target */
+    struct compiler_ca *authorities; /* by ca_index */
+    struct table ca_index;       /* by path */
+};
+
+/* "postern.yml:12: ..." in err; returns -EINVAL. */
+int compiler_refuse(const struct compiler *c, struct model_place at, const char *format, ...) printf_like(3, 4);
+/* The instances of a service, the local one first: the position in hosts of the k-th. */
+uint32_t compiler_instance_host(const struct compiler *c, const struct model_service *service, uint32_t k);
+/* The authorities that a service's certificate is verified with; NULL when it needs none. */
+const struct compiler_ca *compiler_find_authorities(const struct compiler *c, const struct model_service *service);
+
+/* Fills authorities for every service in reach. */
+int compiler_read_authorities(struct compiler *c) must_check;
+/* Fills first_target and identities besides its block. */
+int compiler_build_dial(struct compiler *c, struct compile_block *ret) must_check;
+int compiler_build_view(struct compiler *c, uint32_t surface, struct compile_block *ret) must_check;
+int compiler_build_plan(struct compiler *c, struct compile_block *ret) must_check;
+int compiler_build_keys(struct compiler *c, struct compile_block *ret) must_check;

@@ -1,0 +1,268 @@
+/* Indexing the grants: two passes that count and fill, and patterns that are matched once each, on the names sorted. */
+#include "policy/grants.h"
+
+#include <errno.h>
+
+/* ---- by principal ---- */
+
+static struct model_indexes *lists_of(struct grants *g, uint32_t segment_or_host, bool is_host)
+{
+    return is_host ? &g->by_host[segment_or_host] : &g->by_segment[segment_or_host];
+}
+
+/* Pass 0 counts, pass 1 fills. A principal named twice in one grant is kept once. */
+static void visit_principals(struct grants *g, bool fill, uint32_t *last_host, uint32_t *last_segment)
+{
+    for (uint32_t i = 0; i < g->model->n_grants; i++) {
+        const struct model_grant *grant = &g->model->grants[i];
+        for (uint32_t k = 0; k < grant->n_from; k++) {
+            bool is_host = grant->from[k].host != MODEL_NONE;
+            uint32_t who = is_host ? grant->from[k].host : grant->from[k].segment;
+            uint32_t *last = is_host ? &last_host[who] : &last_segment[who];
+            if (*last == i + 1)
+                continue;
+            *last = i + 1;
+            struct model_indexes *list = lists_of(g, who, is_host);
+            if (fill)
+                list->items[list->n] = i;
+            list->n++;
+        }
+    }
+}
+
+static int index_principals(struct grants *g)
+{
+    const struct model *m = g->model;
+    g->by_host = arena_array(&g->arena, m->n_hosts, struct model_indexes);
+    g->by_segment = arena_array(&g->arena, m->n_segments, struct model_indexes);
+    uint32_t *last_host = arena_array(&g->arena, m->n_hosts, uint32_t);
+    uint32_t *last_segment = arena_array(&g->arena, m->n_segments, uint32_t);
+    if (!g->by_host || !g->by_segment || !last_host || !last_segment)
+        return -ENOMEM;
+    visit_principals(g, false, last_host, last_segment);
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        struct model_indexes *lists = pass ? g->by_segment : g->by_host;
+        uint32_t n = pass ? m->n_segments : m->n_hosts;
+        for (uint32_t i = 0; i < n; i++) {
+            if (lists[i].n && !(lists[i].items = arena_array(&g->arena, lists[i].n, uint32_t)))
+                return -ENOMEM;
+            lists[i].n = 0;
+        }
+    }
+    memset(last_host, 0, m->n_hosts * sizeof *last_host);
+    memset(last_segment, 0, m->n_segments * sizeof *last_segment);
+    visit_principals(g, true, last_host, last_segment);
+    return 0;
+}
+
+static int find_sources(struct grants *g)
+{
+    const struct model *m = g->model;
+    bool *populated = arena_array(&g->arena, m->n_segments, bool);
+    g->grant_has_source = arena_array(&g->arena, m->n_grants, bool);
+    if (!populated || !g->grant_has_source)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->n_segments; i++)
+        populated[i] = m->segments[i].addresses.n > 0;
+    for (uint32_t i = 0; i < m->n_hosts; i++)
+        if (m->hosts[i].addresses.n && m->hosts[i].segment != MODEL_NONE)
+            populated[m->hosts[i].segment] = true;
+    for (uint32_t i = 0; i < m->n_grants; i++)
+        for (uint32_t k = 0; k < m->grants[i].n_from; k++) {
+            const struct model_principal *p = &m->grants[i].from[k];
+            g->grant_has_source[i] |= p->host != MODEL_NONE ? m->hosts[p->host].addresses.n > 0 : populated[p->segment];
+        }
+    return 0;
+}
+
+/* ---- by target ---- */
+
+struct name_order {
+    struct str name;
+    uint32_t service;
+};
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct name_order *x = a, *y = b;
+    int order = str_compare(x->name, y->name);
+    return order ? order : (x->service > y->service) - (x->service < y->service);
+}
+
+static int compare_indexes(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static uint32_t first_at_least(const struct name_order *names, uint32_t n, struct str name)
+{
+    uint32_t first = 0, end = n;
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        if (str_compare(names[middle].name, name) < 0)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
+/* Only names that start with what is before the first '*' can match: a run of the sorted names. */
+static int match_pattern(struct grants *g, struct str pattern, const struct name_order *names, uint32_t n_names, struct model_indexes *ret)
+{
+    struct str prefix = str_first(pattern, str_find_char(pattern, '*'));
+    uint32_t first = first_at_least(names, n_names, prefix), end = first, n = 0;
+    while (end < n_names && str_starts_with(names[end].name, prefix))
+        end++;
+    uint32_t *items = arena_array(&g->arena, end - first, uint32_t);
+    if (!items)
+        return -ENOMEM;
+    for (uint32_t i = first; i < end; i++)
+        if (str_match_wildcard(pattern, names[i].name))
+            items[n++] = names[i].service;
+    qsort(items, n, sizeof *items, compare_indexes);
+    *ret = (struct model_indexes){ items, n };
+    return 0;
+}
+
+static int sort_web_services(struct grants *g, struct name_order **ret, uint32_t *ret_n)
+{
+    const struct model *m = g->model;
+    uint32_t n = 0;
+    struct name_order *names = arena_array(&g->arena, m->n_services, struct name_order);
+    if (!names)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->n_services; i++)
+        if (m->services[i].kind == MODEL_KIND_WEB)
+            names[n++] = (struct name_order){ m->services[i].name.text, i };
+    qsort(names, n, sizeof *names, compare_names);
+    *ret = names;
+    *ret_n = n;
+    return 0;
+}
+
+static int expand_pattern(struct grants *g, struct table *seen, struct str pattern, uint32_t at, const struct name_order *names, uint32_t n_names)
+{
+    uint32_t before;
+    int r = table_add(seen, pattern, at, &before);
+    if (r == TABLE_E_EXISTS) {
+        g->targets[at] = g->targets[before];
+        return 0;
+    }
+    return r < 0 ? r : match_pattern(g, pattern, names, n_names, &g->targets[at]);
+}
+
+static int expand_targets(struct grants *g)
+{
+    const struct model *m = g->model;
+    cleanup_table struct table seen = { 0 };
+    struct name_order *names;
+    uint32_t n_names, n_targets = 0;
+    int r = sort_web_services(g, &names, &n_names);
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < m->n_grants; i++)
+        n_targets += m->grants[i].n_to;
+    g->first_target = arena_array(&g->arena, m->n_grants, uint32_t);
+    g->targets = arena_array(&g->arena, n_targets, struct model_indexes);
+    if (!g->first_target || !g->targets)
+        return -ENOMEM;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < m->n_grants; i++) {
+        g->first_target[i] = at;
+        for (uint32_t k = 0; k < m->grants[i].n_to; k++, at++) {
+            struct model_target *target = &m->grants[i].to[k];
+            if (target->kind == MODEL_TARGET_SERVICE)
+                g->targets[at] = (struct model_indexes){ &target->service, 1 };
+            else if (target->kind == MODEL_TARGET_PATTERN && (r = expand_pattern(g, &seen, target->pattern, at, names, n_names)) < 0)
+                return r;
+        }
+    }
+    return 0;
+}
+
+/* ---- surfaces ---- */
+
+static uint64_t surface_bits(const struct model_indexes *surfaces)
+{
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < surfaces->n; i++)
+        bits |= UINT64_C(1) << surfaces->items[i];
+    return bits;
+}
+
+static int index_surfaces(struct grants *g)
+{
+    const struct model *m = g->model;
+    g->service_surfaces = arena_array(&g->arena, m->n_services, uint64_t);
+    g->grant_surfaces = arena_array(&g->arena, m->n_grants, uint64_t);
+    if (!g->service_surfaces || !g->grant_surfaces)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->n_services; i++)
+        if (m->services[i].kind == MODEL_KIND_WEB)
+            g->service_surfaces[i] = m->services[i].surfaces.n ? surface_bits(&m->services[i].surfaces) : UINT64_MAX;
+    for (uint32_t i = 0; i < m->n_grants; i++)
+        g->grant_surfaces[i] = surface_bits(&m->grants[i].over);
+    return 0;
+}
+
+int grants_init(struct grants *ret, const struct model *model)
+{
+    struct grants g = { .model = model };
+    arena_init(&g.arena, 0);
+    int r = index_principals(&g);
+    if (r == 0)
+        r = find_sources(&g);
+    if (r == 0)
+        r = expand_targets(&g);
+    if (r == 0)
+        r = index_surfaces(&g);
+    if (r < 0) {
+        arena_deinit(&g.arena);
+        return r;
+    }
+    *ret = g;
+    return 0;
+}
+
+void grants_deinit(struct grants *grants)
+{
+    arena_deinit(&grants->arena);
+}
+
+bool grants_is_for_surface(const struct grants *grants, uint32_t g, uint32_t surface)
+{
+    const struct model_grant *grant = &grants->model->grants[g];
+    if (!(grants->grant_surfaces[g] >> surface & 1))
+        return false;
+    for (uint32_t t = 0; t < grant->n_to; t++) {
+        const struct model_target *target = &grant->to[t];
+        if (target->kind == MODEL_TARGET_PATTERN)
+            return true;
+        if (target->kind == MODEL_TARGET_SERVICE && (grants->service_surfaces[target->service] >> surface & 1))
+            return true;
+    }
+    return false;
+}
+
+bool grants_next(struct grants_cursor *c, uint32_t *ret_grant)
+{
+    bool has_a = c->at_a < c->a.n, has_b = c->at_b < c->b.n;
+    if (!has_a && !has_b)
+        return false;
+    uint32_t a = has_a ? c->a.items[c->at_a] : UINT32_MAX, b = has_b ? c->b.items[c->at_b] : UINT32_MAX;
+    c->at_a += a <= b;
+    c->at_b += b <= a;
+    *ret_grant = a < b ? a : b;
+    return true;
+}
+
+struct grants_cursor grants_of_host(const struct grants *grants, uint32_t host)
+{
+    uint32_t segment = grants->model->hosts[host].segment;
+    struct grants_cursor cursor = { .a = grants->by_host[host] };
+    if (segment != MODEL_NONE)
+        cursor.b = grants->by_segment[segment];
+    return cursor;
+}
