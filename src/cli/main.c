@@ -1,0 +1,78 @@
+/* postern: the table of subcommands, and help that teaches. */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#include "base/macros.h"
+#include "base/str.h"
+
+/* In the order in which a new user needs them. */
+static const struct cli_command commands[] = {
+    { "check", "say everything that is wrong with a declaration, with places and advice", cli_check },
+};
+
+static const struct cli_command *command_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static void help_write(FILE *out)
+{
+    fputs("postern: a narrow gate for home labs. One file says which machine may reach which service;\n"
+          "postern serves them over TLS, and what the file doesn't grant isn't there.\n"
+          "\n"
+          "usage: postern COMMAND [-f FILE] [OPTION...]\n"
+          "\n", out);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n"
+          "The declaration is ./postern.yml or /etc/postern/postern.yml, unless -f names another. A small one:\n"
+          "\n"
+          "  postern: 1\n"
+          "  domain: home.example\n"
+          "  segments: { clients: {}, prod: {} }\n"
+          "  hosts:\n"
+          "    roc:    { segment: prod, address: 100.64.0.1, gateway: true }\n"
+          "    laptop: { segment: clients, address: 100.64.0.10 }\n"
+          "  surfaces: { main: { port: 443, redirect: 80 } }\n"
+          "  services: { grafana: { host: roc, port: 3000 } }\n"
+          "  grants: [{ from: clients, to: grafana, over: main }]\n"
+          "\n"
+          "Write it, 'postern check' it, and run it. 'postern COMMAND --help' says more of each;\n"
+          "postern(1) and postern.yml(5) say everything. Exit status: 0 yes, 1 no, 2 could not tell.\n", out);
+}
+
+static int unknown_command(const char *name)
+{
+    const struct cli_command *near = NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(commands) && !near; i++)
+        if (str_distance(str_of(name), str_of(commands[i].name), 2) <= 2)
+            near = &commands[i];
+    fprintf(stderr, "postern: there is no command '%s'", name);
+    if (near)
+        fprintf(stderr, "; did you mean '%s'?\n", near->name);
+    else
+        fputs("; 'postern --help' lists them\n", stderr);
+    return CLI_UNKNOWN;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        help_write(stderr);
+        return CLI_UNKNOWN;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        help_write(stdout);
+        return CLI_YES;
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
+        puts("postern " POSTERN_VERSION);
+        return CLI_YES;
+    }
+    const struct cli_command *command = command_find(argv[1]);
+    return command ? command->run(argc - 1, argv + 1) : unknown_command(argv[1]);
+}

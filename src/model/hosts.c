@@ -1,0 +1,109 @@
+/* Segments and hosts. */
+#include "model/read.h"
+
+#include <stdio.h>
+
+/* As many as an instance may have (image.h: IMAGE_TARGET_ADDRESSES): all of them are dialled. */
+enum { HOST_ADDRESSES_MAX = 4 };
+
+static void read_segment_address(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_segment *segment = object;
+    read_addresses(r, value, READ_ADDRESS_PREFIX, 0, &segment->addresses);
+}
+
+static void read_segment(struct reader *r, const struct yaml_node *value, void *thing)
+{
+    static const struct read_field fields[] = { { "address", false, read_segment_address } };
+    static const struct read_shape shape = { "a segment", "{} or { address: 100.64.0.0/24 }", fields, ARRAY_SIZE(fields) };
+    if (value->kind == YAML_SCALAR && value->is_plain && yaml_text_is_null(value->text))
+        return; /* "clients:" with nothing after it says as much as "clients: {}" */
+    (void)read_mapping(r, value, &shape, thing);
+}
+
+void read_segments(struct reader *r, const struct yaml_node *value, void *object)
+{
+    static const struct read_collection collection = { READ_SEGMENT, "a segment", sizeof(struct model_segment), 0, read_segment };
+    (void)object;
+    r->model->segments = read_collection(r, value, &collection, &r->model->n_segments);
+}
+
+static void read_host_segment(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_host *host = object;
+    host->segment = read_reference(r, value, READ_SEGMENT);
+}
+
+static bool address_is_of_a_host(const struct address *address)
+{
+    static const struct address unspecified = { { 0 } };
+    bool v4 = address_is_v4(address);
+    uint8_t first = address->bytes[v4 ? 12 : 0];
+    bool is_multicast = v4 ? first >= 224 : first == 0xff;
+    return !address_is_loopback(address) && !address_equal(address, &unspecified) && !is_multicast && !(v4 && first == 0);
+}
+
+static void host_addresses_check(struct reader *r, const struct yaml_node *value, const struct model_prefixes *addresses)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    for (uint32_t i = 0; i < addresses->n; i++)
+        if (!address_is_of_a_host(&addresses->items[i].address))
+            read_error(r, value, STR("say the address that the others reach it by"), "%s can't be a host's address",
+                       address_format(&addresses->items[i].address, text));
+}
+
+static void read_host_address(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_host *host = object;
+    read_addresses(r, value, READ_ADDRESS_WHOLE, HOST_ADDRESSES_MAX, &host->addresses);
+    host_addresses_check(r, value, &host->addresses);
+}
+
+static void read_host_lan(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_host *host = object;
+    read_addresses(r, value, READ_ADDRESS_WHOLE, HOST_ADDRESSES_MAX, &host->lan);
+    host_addresses_check(r, value, &host->lan);
+}
+
+static void read_host_os(struct reader *r, const struct yaml_node *value, void *object)
+{
+    static const char *const words[] = { [MODEL_OS_LINUX] = "linux", [MODEL_OS_MACOS] = "macos" };
+    struct model_host *host = object;
+    uint32_t os;
+    if (read_word(r, value, words, ARRAY_SIZE(words), &os))
+        host->os = (enum model_os)os;
+}
+
+static void read_host_gateway(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_host *host = object;
+    (void)!read_bool(r, value, &host->gateway);
+    if (host->gateway && host->os != MODEL_OS_LINUX)
+        read_error(r, value, STR("a gateway runs on Linux; this host can be served by another one"), "%s can't be a gateway",
+                   read_quote(r, host->name.text));
+}
+
+static void read_host(struct reader *r, const struct yaml_node *value, void *thing)
+{
+    static const struct read_field fields[] = {
+        { "segment", true, read_host_segment },
+        { "address", true, read_host_address },
+        { "lan", false, read_host_lan },
+        { "os", false, read_host_os },
+        { "gateway", false, read_host_gateway },
+    };
+    static const struct read_shape shape = { "a host", "{ segment: prod, address: 100.64.0.1 }", fields, ARRAY_SIZE(fields) };
+    struct model_host *host = thing;
+    host->segment = MODEL_NONE;
+    (void)read_mapping(r, value, &shape, host);
+}
+
+void read_hosts(struct reader *r, const struct yaml_node *value, void *object)
+{
+    static const struct read_collection collection = { READ_HOST, "a host", sizeof(struct model_host), 0, read_host };
+    (void)object;
+    if (value->kind == YAML_MAPPING && value->n == 0)
+        read_error(r, value->key, STR("for example { roc: { segment: prod, address: 100.64.0.1, gateway: true } }"), "there is no host");
+    r->model->hosts = read_collection(r, value, &collection, &r->model->n_hosts);
+}

@@ -1,0 +1,136 @@
+/* What the parts of the reader share: its state, mappings by table, values, names. Internal to src/model. */
+#pragma once
+
+#include <errno.h>
+
+#include "base/table.h"
+#include "model/diagnose.h"
+#include "model/model.h"
+#include "model/yaml.h"
+
+/* In the order in which a bare name is looked for. */
+enum read_kind { READ_HOST, READ_SEGMENT, READ_SERVICE, READ_SURFACE, READ_KINDS };
+
+struct reader {
+    struct model *model;
+    struct diagnostics d;
+    struct arena nodes;              /* the tree; gone when the reader is done */
+    struct table names[READ_KINDS];  /* a thing's name to its index in the model */
+    uint32_t n_comparisons;          /* left for "did you mean", so that a file of typos stays cheap */
+    uint64_t n_matches;              /* left for patterns against services */
+    int error;                       /* 0 or -ENOMEM; sticks */
+};
+
+/* ---- findings at a node ---- */
+
+/* An error, or a warning, under the node. The node's own findings end there: nothing more is said of a broken one. */
+#define read_error(r, node, hint, ...)   diagnose_add(&(r)->d, MODEL_ERROR, (node)->at, (node)->length, hint, __VA_ARGS__)
+#define read_warning(r, node, hint, ...) diagnose_add(&(r)->d, MODEL_WARNING, (node)->at, (node)->length, hint, __VA_ARGS__)
+#define read_error_at(r, text_, hint, ...)                                                                              \
+    diagnose_add(&(r)->d, MODEL_ERROR, (text_).at, (text_).text.len, hint, __VA_ARGS__)
+#define read_warning_at(r, text_, hint, ...)                                                                            \
+    diagnose_add(&(r)->d, MODEL_WARNING, (text_).at, (text_).text.len, hint, __VA_ARGS__)
+#define read_quote(r, s) diagnose_quote(&(r)->d, s)
+#define read_hint(r, ...) diagnose_text(&(r)->d, __VA_ARGS__)
+
+/* "expected WHAT, found ..." under the node. */
+void read_expected(struct reader *r, const struct yaml_node *node, const char *what);
+
+/* ---- mappings ---- */
+
+struct read_field {
+    const char *name;
+    bool is_required;
+    /* value->key is the key. object is what the mapping describes. */
+    void (*read)(struct reader *r, const struct yaml_node *value, void *object);
+};
+
+struct read_shape {
+    const char *what;     /* "a host" */
+    const char *example;  /* "{ segment: prod, address: 100.64.0.1 }" */
+    const struct read_field *fields;
+    size_t n_fields;
+};
+
+/* Reads the fields in the order of the shape's table, whatever their order in the file, then reports keys it doesn't know and
+ * fields that are missing. Returns the value nodes by the fields' positions, NULL where absent, or NULL when the node is no mapping.
+ * The array lives as long as the tree. */
+const struct yaml_node *const *read_mapping(struct reader *r, const struct yaml_node *node, const struct read_shape *shape, void *object);
+
+/* A mapping from names to things, each starting with a struct model_text name. All names are known before the first thing is read.
+ * Returns the array, in the file's order. */
+struct read_collection {
+    enum read_kind kind;
+    const char *what;     /* "a host" */
+    size_t size;          /* of one thing */
+    uint32_t max;         /* how many; 0: no limit */
+    void (*read)(struct reader *r, const struct yaml_node *value, void *thing);
+};
+void *read_collection(struct reader *r, const struct yaml_node *node, const struct read_collection *collection, uint32_t *ret_n);
+
+/* ---- values: false when a finding was made (or the node was broken); *ret is untouched then ---- */
+
+bool read_text(struct reader *r, const struct yaml_node *node, const char *what, struct str *ret);
+bool read_number(struct reader *r, const struct yaml_node *node, uint32_t min, uint32_t max, uint32_t *ret);
+bool read_port(struct reader *r, const struct yaml_node *node, uint16_t *ret);
+bool read_bool(struct reader *r, const struct yaml_node *node, bool *ret);
+/* An absolute path of at most max bytes without "." and ".." in it. */
+bool read_path(struct reader *r, const struct yaml_node *node, size_t max, struct str *ret);
+enum { READ_PATH_MAX = 4095, READ_UNIX_PATH_MAX = 107 };
+/* One of words; its position. */
+bool read_word(struct reader *r, const struct yaml_node *node, const char *const *words, size_t n_words, uint32_t *ret);
+
+/* A value, or a list of different values: read_items is the first of *ret_n nodes linked by next, NULL when there is a finding.
+ * max 0: no limit. */
+const struct yaml_node *read_items(struct reader *r, const struct yaml_node *node, const char *what, uint32_t max, uint32_t *ret_n);
+/* A list only. */
+const struct yaml_node *read_list(struct reader *r, const struct yaml_node *node, const char *what, uint32_t *ret_n);
+/* Whole numeric addresses, or prefixes. */
+enum read_address { READ_ADDRESS_WHOLE, READ_ADDRESS_PREFIX };
+void read_addresses(struct reader *r, const struct yaml_node *node, enum read_address form, uint32_t max, struct model_prefixes *ret);
+
+/* ---- names ---- */
+
+enum { READ_LABEL_MAX = 63, READ_HOST_NAME_MAX = 253 };
+/* A DNS label in lower case (RFC 1123 section 2.1). */
+bool read_is_label(struct str text) pure_function;
+/* Labels with dots between them, lower case, the last not numeric, at most max bytes. */
+bool read_is_host_name(struct str text, size_t max) pure_function;
+/* A host name that may be written in upper case; *ret is in lower case. */
+bool read_host_name(struct reader *r, const struct yaml_node *node, size_t max, struct model_text *ret);
+
+/* The index of the named thing of that kind, or MODEL_NONE and a finding with a suggestion. */
+uint32_t read_reference(struct reader *r, const struct yaml_node *node, enum read_kind kind);
+/* The same for a name or a list of names. */
+void read_references(struct reader *r, const struct yaml_node *node, enum read_kind kind, struct model_indexes *ret);
+/* "did you mean 'x'?" with the nearest name of the kinds (bits, 1 << kind), or STR_NONE. */
+struct str read_suggestion(struct reader *r, struct str name, unsigned kinds);
+const char *read_kind_name(enum read_kind kind);
+struct model_text *read_name_of(struct reader *r, enum read_kind kind, uint32_t index);
+
+/* ---- the parts of the file, one file each; object is unused ---- */
+
+void read_segments(struct reader *r, const struct yaml_node *value, void *object);
+void read_hosts(struct reader *r, const struct yaml_node *value, void *object);
+void read_surfaces(struct reader *r, const struct yaml_node *value, void *object);
+void read_services(struct reader *r, const struct yaml_node *value, void *object);
+void read_grants(struct reader *r, const struct yaml_node *value, void *object);
+void read_expectations(struct reader *r, const struct yaml_node *value, void *object);
+void read_domain(struct reader *r, const struct yaml_node *value, void *object);
+void read_tls(struct reader *r, const struct yaml_node *value, void *object);
+void read_log(struct reader *r, const struct yaml_node *value, void *object);
+void read_metrics(struct reader *r, const struct yaml_node *value, void *object);
+
+/* What only the whole file shows: names that collide, ports taken twice, services nobody reaches. */
+void check_whole(struct reader *r);
+
+static inline void *read_alloc(struct reader *r, size_t n, size_t size)
+{
+    void *p = arena_alloc(&r->model->arena, n, size);
+    if (!p)
+        r->error = -ENOMEM;
+    return p;
+}
+
+/* Whether the bytes can be a declaration at all: small enough, UTF-8, nothing that a terminal or an editor shows as something else. */
+bool source_check(struct diagnostics *d, struct str source);
