@@ -96,7 +96,7 @@ static bool contents_are_valid(const void *message, size_t n_fds)
     }
     case IPC_PARENT_CHANNEL:
     case IPC_PARENT_CHANNEL_LOST:
-        return ((const struct ipc_channel *)message)->peer < IPC_ROLE_COUNT;
+        return ((const struct ipc_channel *)message)->peer < IPC_ROLE_COUNT && IS_TEXT(((const struct ipc_channel *)message)->surface_name);
     case IPC_PARENT_LISTENER:
         return ((const struct ipc_listener *)message)->closing <= 1 && n_fds == (((const struct ipc_listener *)message)->closing ? 0 : 1);
     case IPC_PARENT_METRICS_PAGE:
