@@ -50,17 +50,12 @@ static enum http_violation take_line_byte(struct http1_chunked *chunked, char c)
     if (c == '\n' && chunked->state != LINE_LF)
         return HTTP_BARE_LF;
     switch ((enum chunked_state)chunked->state) {
-    case SIZE:
-        if (c == '\r') {
-            chunked->state = LINE_LF;
-            return HTTP_FINE;
-        }
-        if (c == ';') {
-            chunked->state = EXTENSION;
-            return HTTP_FINE;
-        }
-        /* fall through */
     case SIZE_FIRST:
+    case SIZE:
+        if (chunked->state == SIZE && (c == '\r' || c == ';')) {
+            chunked->state = c == ';' ? EXTENSION : LINE_LF;
+            return HTTP_FINE;
+        }
         if (!http_char_is(c, HTTP_CHAR_HEX) || chunked->line_len > SIZE_DIGITS_MAX)
             return HTTP_BAD_CHUNK_SIZE;
         chunked->left = chunked->left << 4 | hex_value(c);
