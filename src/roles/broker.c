@@ -1,0 +1,182 @@
+/* postern-broker: hands workers established sockets to what their surface may reach, by number. No parser, no name, no address from anyone.
+ *
+ *   parent ──dial blocks, channels──▶ broker_table, broker_serve ──▶ broker_dial ──▶ broker_netns
+ *   worker ──(generation, target)──▶ broker_serve ──socket──▶ worker */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "roles/broker_serve.h"
+#include "roles/role.h"
+
+enum { EVENTS_PER_TURN = 64 };
+
+/* CAP_SYS_ADMIN enters namespaces, CAP_NET_ADMIN puts our address on the lo of one that has nothing else. No right over files: a
+ * namespace's path and a unix socket must be open to the broker's uid, so that the Docker socket, say, is not. */
+static const int capabilities[] = { CAP_SYS_ADMIN, CAP_NET_ADMIN };
+
+static const struct confine_syscall dialling[] = {
+    CONFINE_ALLOW(connect), CONFINE_ALLOW(bind), CONFINE_ALLOW(getsockname), CONFINE_ALLOW(getpeername),
+    CONFINE_ALLOW_IF(socket, { 0, CONFINE_EQUAL, AF_INET }),
+    CONFINE_ALLOW_IF(socket, { 0, CONFINE_EQUAL, AF_INET6 }),
+    CONFINE_ALLOW_IF(socket, { 0, CONFINE_EQUAL, AF_UNIX }),
+    CONFINE_ALLOW_IF(socket, { 0, CONFINE_EQUAL, AF_NETLINK }, { 2, CONFINE_EQUAL, 0 /* NETLINK_ROUTE */ }),
+    CONFINE_ALLOW_IF(setsockopt, { 1, CONFINE_EQUAL, IPPROTO_TCP }, { 2, CONFINE_EQUAL, TCP_NODELAY }),
+    CONFINE_ALLOW_IF(setsockopt, { 1, CONFINE_EQUAL, IPPROTO_IP }, { 2, CONFINE_EQUAL, IP_BIND_ADDRESS_NO_PORT }),
+    CONFINE_ALLOW_IF(getsockopt, { 1, CONFINE_EQUAL, SOL_SOCKET }, { 2, CONFINE_EQUAL, SO_ERROR }),
+    CONFINE_ALLOW_IF(setns, { 1, CONFINE_EQUAL, CLONE_NEWNET }),
+    CONFINE_ALLOW_IF(openat, { 2, CONFINE_MASKED, 0, O_ACCMODE | O_CREAT | O_TRUNC }),
+    CONFINE_ALLOW(newfstatat), CONFINE_ALLOW(fstat), CONFINE_ALLOW(fstatfs),
+    CONFINE_ALLOW_IF(ioctl, { 1, CONFINE_EQUAL, NS_GET_NSTYPE }),
+    CONFINE_ALLOW_IF(sendto, { 4, CONFINE_EQUAL, 0 }), CONFINE_ALLOW(recvfrom), /* rtnetlink, on sockets of its own */
+};
+
+static const struct confine_syscalls dialling_calls = CONFINE_GROUP(dialling);
+
+static const struct confine_limit limits[] = { { RLIMIT_NOFILE, CONFINE_LIMIT_HARD } };
+
+/* Landlock without a single path: no file can be opened at all; namespaces, which are no files of a file system that can be mounted, still can. */
+static const struct confine_profile profile = {
+    .name = "postern-broker",
+    .capabilities = capabilities, .n_capabilities = ARRAY_SIZE(capabilities),
+    .syscalls = { &confine_basic, &confine_channels, &dialling_calls },
+    .limits = limits, .n_limits = ARRAY_SIZE(limits),
+    .may_use_tcp = true,
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int take_image(struct broker *broker, int fd, uint64_t generation, uint64_t size)
+{
+    struct error err = { 0 };
+    struct image image;
+    int r = role_attach_image(fd, size, IMAGE_DIAL, &image, &err);
+    if (r == 0) {
+        r = broker_table_take(&broker->table, image, generation, &err);
+        if (r)
+            role_detach_image(image);
+    }
+    if (r)
+        log_error("the dial block of generation %llu is not taken: %s", (unsigned long long)generation, err.text);
+    return r;
+}
+
+static int answer_image(struct broker *broker, const struct ipc_image *message, int fd)
+{
+    int r = take_image(broker, fd, message->generation, message->block_size);
+    close(fd);
+    if (r)
+        return r;
+    struct ipc_image taken = { .header = IPC_HEADER(IPC_ROLE_IMAGE_TAKEN, taken), .generation = message->generation };
+    return ipc_send_plain(IPC_PARENT_FD, &taken);
+}
+
+static int answer_channel(struct broker *broker, const struct ipc_channel *message, int fd)
+{
+    int r = message->peer == IPC_ROLE_WORKER ? broker_add_channel(broker, fd, message->surface, message->worker) : -EBADMSG;
+    if (r) {
+        close(fd);
+        log_error("the channel of worker %u of surface %u is not taken: %s", message->worker, message->surface, strerror(-r));
+    }
+    return r == -EBADMSG ? r : 0;
+}
+
+/* All that the parent has said. 0, or a negative errno: end (-EPIPE: the parent is gone). */
+static int parent_ready(struct broker *broker)
+{
+    for (;;) {
+        struct ipc_buffer message;
+        int fds[IPC_FDS_MAX];
+        size_t n_fds = 0;
+        int r = ipc_receive_from(IPC_PARENT_FD, IPC_ROLE_PARENT, IPC_ROLE_BROKER, &message, fds, &n_fds);
+        if (r)
+            return r == -EAGAIN ? 0 : r;
+        switch (message.header.type) {
+        case IPC_PARENT_IMAGE:
+            r = answer_image(broker, (const struct ipc_image *)(const void *)&message, fds[0]);
+            break;
+        case IPC_PARENT_CHANNEL:
+            r = answer_channel(broker, (const struct ipc_channel *)(const void *)&message, fds[0]);
+            break;
+        case IPC_PARENT_CHANNEL_LOST:
+            break; /* the channel's own end tells */
+        default: /* a second START: nothing else passes the table */
+            for (size_t i = 0; i < n_fds; i++)
+                close(fds[i]);
+            r = -EBADMSG;
+        }
+        if (r && r != -EAGAIN)
+            return r;
+    }
+}
+
+static int serve(struct broker *broker)
+{
+    static const struct broker_watch parent = { BROKER_WATCH_PARENT };
+    struct epoll_event event = { .events = EPOLLIN, .data.ptr = (void *)(uintptr_t)&parent };
+    if (epoll_ctl(broker->dialer.epoll, EPOLL_CTL_ADD, IPC_PARENT_FD, &event))
+        return -errno;
+    for (;;) {
+        int sleep_ms = broker_turn(broker, now_ms());
+        struct epoll_event events[EVENTS_PER_TURN];
+        int n = epoll_wait(broker->dialer.epoll, events, EVENTS_PER_TURN, sleep_ms);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        int64_t now = now_ms();
+        for (int i = 0; i < n; i++) {
+            struct broker_watch *watch = events[i].data.ptr;
+            switch (watch->kind) {
+            case BROKER_WATCH_PARENT: {
+                int r = parent_ready(broker);
+                if (r)
+                    return r;
+                break;
+            }
+            case BROKER_WATCH_CHANNEL:
+                broker_channel_ready(broker, container_of(watch, struct broker_channel, watch), events[i].events, now);
+                break;
+            case BROKER_WATCH_ATTEMPT:
+                dial_attempt_ready(&broker->dialer, container_of(watch, struct broker_attempt, watch), now);
+                break;
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    static struct broker broker;
+    struct role role;
+    if (role_start(IPC_ROLE_BROKER, &role))
+        return EXIT_FAILURE;
+    int r = broker_init(&broker);
+    if (r)
+        log_error("can't start: %s", strerror(-r));
+    if (r == 0)
+        r = take_image(&broker, role.block, role.start.generation, role.start.block_size);
+    if (r == 0)
+        r = role_confine(&role, &profile);
+    role_deinit(&role);
+    if (r)
+        return EXIT_FAILURE;
+    r = serve(&broker);
+    if (r != -EPIPE)
+        log_error("ends: %s", strerror(-r));
+    return r == -EPIPE ? EXIT_SUCCESS : EXIT_FAILURE;
+}
