@@ -126,6 +126,8 @@ static bool try_open(struct line *line, const char *alpn)
 
 static void line_close(struct line *line)
 {
+    if (line->ssl)
+        SSL_shutdown(line->ssl); /* OpenSSL takes a session whose connection was cut short for spoilt */
     SSL_free(line->ssl);
     close(line->fd);
 }

@@ -1,0 +1,119 @@
+"""What is measured of one proxy in one round: each function returns {figure: value}, lower is better unless it is named as a rate."""
+import os
+import subprocess
+
+from peers import BACKEND_PORT, NAME
+from system import LOAD_CORE, Tree, quantile, run_on
+
+BULK_BYTES = 64 * 1024 * 1024
+IDLE_LIMIT_S = 60
+
+
+def h2load(peer, path, n_requests, clients, streams, http1, body=None, timeout_s=60):
+    """A bounded load; (CPU seconds of the proxy, seconds, latencies in microseconds). Every answer must be a success."""
+    log = os.path.join(peer.setting.directory, "h2load.log")
+    if os.path.exists(log):
+        os.unlink(log)
+    command = ["h2load", "-n", str(n_requests), "-c", str(clients), "-m", str(streams), "-t", "1", "--tls13-ciphers=TLS_AES_128_GCM_SHA256",
+               f"--connect-to=127.0.0.1:{peer.port}", f"--log-file={log}"]
+    command += ["--h1"] if http1 else []
+    command += ["-d", body] if body else []
+    before = peer.tree.cpu_s()
+    out = run_on(LOAD_CORE, [*command, f"https://{NAME}:{peer.port}{path}"], timeout_s)
+    cpu_s = peer.tree.cpu_s() - before
+    with open(log, encoding="ascii") as lines:
+        answers = [line.split() for line in lines]
+    bad = [answer for answer in answers if answer[1] != "200"]
+    if bad or len(answers) != n_requests:
+        raise RuntimeError(f"{peer.name}: {len(answers)} of {n_requests} answered, {len(bad)} of them not 200: {out[-400:]}")
+    took_s = (max(int(a[0]) + int(a[2]) for a in answers) - min(int(a[0]) for a in answers)) / 1e6
+    return cpu_s, took_s, [int(answer[2]) for answer in answers]
+
+
+def small(peer, n, http1):
+    h2load(peer, "/", n // 20, 32 if http1 else 4, 1 if http1 else 32, http1)
+    cpu_s, took_s, latencies = h2load(peer, "/", n, 32 if http1 else 4, 1 if http1 else 32, http1)
+    return {"cpu_us": cpu_s / n * 1e6, "requests_per_s": n / took_s, "p50_us": quantile(latencies, 0.5), "p99_us": quantile(latencies, 0.99)}
+
+
+def bulk(peer, n, http1, upload):
+    body = os.path.join(peer.setting.directory, "body") if upload else None
+    if upload and not os.path.exists(body):
+        with open(body, "wb") as out:
+            for _ in range(BULK_BYTES // 1048576):
+                out.write(bytes(1048576))
+    cpu_s, took_s, _ = h2load(peer, "/" if upload else f"/bytes/{BULK_BYTES}", n, 4, 1, http1, body)
+    gigabytes = n * BULK_BYTES / 1e9
+    return {"cpu_ms_per_gb": cpu_s / gigabytes * 1e3, "gb_per_s": gigabytes / took_s}
+
+
+def handshakes(peer, n, resumed):
+    before = peer.tree.cpu_s()
+    run_on(LOAD_CORE, [peer.setting.client, "handshakes", str(peer.port), peer.setting.certificate, NAME, str(n), "resumed" if resumed else "fresh"], 60)
+    return {"cpu_us": (peer.tree.cpu_s() - before) / n * 1e6}
+
+
+def idle_connections(peer, n, alpn):
+    """Memory of n idle connections over a fresh start that has served one: the whole tree's proportional set size."""
+    fresh = type(peer)(peer.setting).start()
+    try:
+        warm = hold(fresh, 1, alpn)
+        before = fresh.tree.pss_bytes()
+        release(warm)
+        held = hold(fresh, n, alpn)
+        after = fresh.tree.pss_bytes()
+        release(held)
+    finally:
+        fresh.stop()
+    return {"kb": (after - before) / (n - 1) / 1024}
+
+
+def hold(peer, n, alpn):
+    client = Tree("idle", [peer.setting.client, "idle", str(peer.port), peer.setting.certificate, NAME, str(n), alpn], LOAD_CORE,
+                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, output=os.path.join(peer.setting.directory, "idle.log"))
+    if client.process.stdout.readline() != b"ready\n":
+        release(client)
+        with open(os.path.join(peer.setting.directory, "idle.log"), encoding="utf-8", errors="replace") as said:
+            raise RuntimeError(f"{peer.name}: {n} idle {alpn} connections: {said.read()[-300:]}")
+    return client
+
+
+def release(client):
+    client.process.stdin.close()
+    try:
+        client.process.wait(IDLE_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        pass
+    client.process.stdout.close()
+    client.stop()
+
+
+def event_latency(setting, port, n, plain=False):
+    out = run_on(LOAD_CORE, [setting.client, "events", str(port), "plain" if plain else setting.certificate, NAME, str(n)], 60)
+    return [int(line) for line in out.split()]
+
+
+def events(peer, n):
+    """Latency of event-stream chunks through the proxy, less what the same client sees straight from the instance, in the same minute."""
+    direct = event_latency(peer.setting, BACKEND_PORT, n, plain=True)
+    through = event_latency(peer.setting, peer.port, n)
+    return {"added_p99_us": (quantile(through, 0.99) - quantile(direct, 0.99)) / 1e3,
+            "added_p50_us": (quantile(through, 0.5) - quantile(direct, 0.5)) / 1e3, "p99_us": quantile(through, 0.99) / 1e3}
+
+
+def start(peer):
+    """From exec to the first 200, polled from before the start."""
+    fresh = type(peer)(peer.setting)
+    directory, command = fresh.prepare(False)
+    poller = subprocess.Popen(["taskset", "-c", str(LOAD_CORE), peer.setting.client, "first", str(fresh.port), peer.setting.certificate, NAME, "10000"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        fresh.spawn(directory, command)
+        out, said = poller.communicate(timeout=15)
+        if poller.returncode:
+            raise RuntimeError(f"{peer.name}: {said.strip()}")
+        return {"ms": (int(out) - fresh.tree.started_ns) / 1e6}
+    finally:
+        poller.kill()
+        poller.wait()
+        fresh.stop()
