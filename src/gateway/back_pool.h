@@ -11,15 +11,16 @@ struct back_group {
     uint64_t identity;
     struct back_h1 *idle;            /* newest first */
     struct back_h2 *sessions;        /* live HTTP/2 sessions with it */
-    struct exchange *waiting;        /* unused by HTTP/1 */
-    uint32_t n_idle, n_live;
+    uint32_t n_idle;
+    uint32_t n_live;                 /* connections and dials that point here */
+    uint64_t generation;             /* of the last view that had it */
     uint32_t n_failures;             /* dials in a row that failed */
     uint64_t down_until_ms;
 };
 
 int back_groups_init(struct gateway *gw) must_check;
 void back_groups_deinit(struct gateway *gw);
-/* Never NULL unless memory is short. Stays valid as long as n_live, n_idle or a pending exchange refer to it. */
+/* Never NULL unless memory is short. Valid until the next prune, and as long as n_live counts you. */
 struct back_group *back_group_get(struct gateway *gw, uint64_t identity);
 void back_group_note_failure(struct gateway *gw, struct back_group *group);
 void back_group_note_success(struct back_group *group);

@@ -3,6 +3,7 @@
 
 #include "gateway/exchange.h"
 #include "gateway/transport.h"
+#include "http/h1.h"
 
 enum client_state { CLIENT_HANDSHAKE, CLIENT_H1, CLIENT_H2, CLIENT_LINGER, CLIENT_CLOSED };
 
@@ -11,20 +12,13 @@ struct front_h1 {
     struct spill *in;                /* plaintext not yet consumed */
     size_t scanned;                  /* of the head's end, in what is held */
     uint64_t body_left;
-    struct {
-        uint64_t left;
-        uint32_t line_len;
-        uint8_t state;
-    } chunked;
+    struct http1_chunked chunked;
     uint8_t framing;                 /* of the request body */
-    bool in_body, in_trailers;       /* request body; its trailer section */
-    bool responding;                 /* a response is under way or owed */
+    uint8_t state;                   /* enum front_state, front_h1.c */
+    bool response_done;              /* the whole response was written */
     bool chunk_out;                  /* response body goes out chunked */
     bool close_after;                /* no other request on this connection */
-    bool tunnel;
-    bool refused_body;               /* the rest of the request is not wanted: close after the response */
-    bool client_1_0;
-    bool is_head;
+    bool client_1_0, is_head;
 };
 
 struct client {
@@ -40,7 +34,6 @@ struct client {
     uint8_t state;                   /* enum client_state */
     uint8_t timer_reason;            /* front's own */
     uint16_t redirect_to;            /* plain HTTP that only redirects to this port; 0: a surface's own listener */
-    uint16_t redirect_port;          /* unused unless redirect_to */
     struct front_h1 h1;
     struct front_h2 *h2;             /* CLIENT_H2 */
 };

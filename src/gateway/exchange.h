@@ -52,6 +52,12 @@ struct back_ops {
 enum exchange_state { EXCHANGE_DIALLING, EXCHANGE_SENDING, EXCHANGE_RESPONDING, EXCHANGE_TUNNEL, EXCHANGE_OVER };
 enum { EXCHANGE_CANDIDATES = 4, EXCHANGE_INTERIMS_MAX = 16 };
 
+/* What an exchange waits for while it has no back: part of whoever will call exchange_back_ready or exchange_back_failed (and has cleared
+ * exchange->wait then). */
+struct exchange_wait {
+    void (*cancel)(struct exchange_wait *wait); /* the exchange is over: forget it */
+};
+
 /* An instance that may serve it, copied so that no view needs to stay. */
 struct exchange_candidate {
     uint64_t identity, generation;
@@ -66,12 +72,13 @@ struct exchange {
     void *front;
     const struct back_ops *back_ops; /* NULL until exchange_back_ready */
     void *back;
-    struct dial *dial;               /* while one is under way */
+    struct exchange_wait *wait;      /* while a connection is being found */
     struct io_timer timer;           /* the instance's first byte */
     struct spill *request;           /* the packed head, until it was sent */
 
     uint8_t state;                   /* enum exchange_state */
     uint8_t protocol;                /* enum image_protocol */
+    uint8_t request_framing;         /* enum http_framing, towards the instance */
     uint8_t n_candidates, candidate;
     uint8_t n_interims;
     bool reuse_allowed;              /* HAProxy's "safe": not the client connection's first request */
@@ -104,6 +111,9 @@ struct exchange *exchange_begin(struct gateway *gw, const struct exchange_asker 
 /* Answers a request that HTTP's rules refuse (violation's status), with its record. No exchange lives on. */
 void exchange_refuse(struct gateway *gw, const struct exchange_asker *asker, unsigned status, const char *reason, const struct front_ops *ops,
                      void *front);
+
+/* A connection that was closed before TLS: a record and nothing else. principal IMAGE_NONE: nobody. */
+void exchange_record_refusal(struct gateway *gw, const struct address *address, uint32_t principal, enum ipc_record_denied why);
 
 /* ---- called by fronts ---- */
 /* Whether body pieces are wanted now; otherwise the front holds them and front_ops.resume will be called. */

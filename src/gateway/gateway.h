@@ -5,6 +5,7 @@
  * speak with the instance; recorder.c writes what happened. */
 #pragma once
 
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@
 struct client;
 struct exchange;
 struct transport;
+struct tls_client;
 struct tls_context;
 struct back_groups;
 
@@ -65,8 +67,7 @@ struct gateway {
     uint32_t worker;
 
     struct tls_context *tls;         /* current; NULL until the keeper's certificates came: nothing is accepted */
-    struct tls_client_context *client_tls_insecure; /* made when first needed */
-    uint64_t tls_generation;
+    struct tls_client **client_tls;  /* towards instances, by service of the current view; made when first needed */
 
     struct metrics_page *metrics;
     struct listener *listeners;
@@ -114,6 +115,8 @@ static inline const struct image_surface *gateway_surface(const struct gateway *
     return image_surface(gw->view, 0);
 }
 
+/* A TLS connection towards a service of the current view (protocol https). 0; -EINVAL: what it must verify can't be read; -ENOMEM. */
+int gateway_client_ssl(struct gateway *gw, uint32_t service, SSL **ret) must_check;
 /* 16 random hex digits and a NUL. */
 void gateway_random_id(struct gateway *gw, char id[static 17]);
 /* CLOCK_REALTIME. */

@@ -8,6 +8,8 @@
 
 #include "gateway/gateway.h"
 
+enum { PLAIN_GATHER_MAX = 16 * 1024 };
+
 /* ---- the receiving scratch ---- */
 
 static void park_rx(struct gateway *gw)
@@ -277,18 +279,25 @@ ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
     return (ssize_t)done;
 }
 
+/* Small pieces are gathered; a large one is not worth a copy. */
+static int write_plain(struct transport *t, struct str bytes)
+{
+    if (bytes.len < PLAIN_GATHER_MAX || t->tx)
+        return gather(t, bytes);
+    if (t->gw->tx_owner == t) {
+        int r = flush_gathered(t->gw);
+        if (r < 0)
+            return r;
+    }
+    return t->tx ? gather(t, bytes) : socket_write(t, bytes);
+}
+
 int transport_write(struct transport *t, struct str bytes)
 {
     if (t->failed)
         return -EPIPE;
-    if (!t->ssl) {
-        if (!t->tx)
-            return socket_write(t, bytes);
-        int r = spill_append(&t->tx, bytes, TRANSPORT_SPILL_MAX);
-        if (r < 0)
-            t->failed = true;
-        return r;
-    }
+    if (!t->ssl)
+        return write_plain(t, bytes);
     while (bytes.len) {
         struct str record = str_first(bytes, SSL3_RT_MAX_PLAIN_LENGTH);
         int r = SSL_write(t->ssl, record.ptr, (int)record.len);

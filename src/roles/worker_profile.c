@@ -38,6 +38,10 @@ static const struct confine_syscall calls[] = {
     CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_KEEPCNT)),
     CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT)),
     CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_NOTSENT_LOWAT)),
+    CONFINE_ALLOW(ppoll), /* to wait for the keeper's answer in the middle of a handshake */
+#ifdef SYS_poll
+    CONFINE_ALLOW(poll),
+#endif
     CONFINE_ALLOW(eventfd2), /* placeholders in the low descriptors (ipc/slots.h) */
 };
 

@@ -1,0 +1,667 @@
+/* HTTP/1.1 towards an instance: one exchange at a time on a connection, which is kept when both sides ended cleanly.
+ *
+ *   idle ── start ─▶ HEAD ─▶ BODY ─▶ (TRAILERS) ─▶ idle, or closed when anything is left over
+ *                     └─ 101 ─▶ TUNNEL ─▶ closed
+ * An instance is not trusted: what breaks HTTP's rules, comes unasked, or comes twice ends the connection and reaches nobody else. */
+#include <errno.h>
+#include <openssl/evp.h>
+
+#include "gateway/back_pool.h"
+#include "gateway/dialer.h"
+#include "gateway/head_writer.h"
+#include "gateway/transport.h"
+#include "http/h1.h"
+#include "tls/client.h"
+
+enum { IDLE_MAX = 64, READS_A_TURN = 8, HELD_MAX = 2 * HTTP_HEAD_SIZE_MAX + GATEWAY_PLAIN_SIZE };
+enum response_state { RESPONSE_HEAD, RESPONSE_BODY, RESPONSE_TRAILERS, RESPONSE_TUNNEL };
+
+struct back_h1 {
+    struct transport t;
+    struct exchange *x;            /* NULL: idle */
+    struct exchange_wait wait;     /* in TLS's handshake: x waits for it */
+    struct back_group *group;
+    struct back_h1 *idle_next, **idle_link;
+    struct io_timer timer;
+    struct io_deferred again;
+    struct io_grave grave;
+    struct spill *in;
+    size_t scanned;
+    uint64_t left;
+    struct http1_chunked chunked;
+    uint8_t state, framing, request_framing;
+    bool keep_alive, paused, handshaking, reused, got_bytes;
+};
+
+/* A dial under way for an exchange. */
+struct back_dial {
+    struct exchange_wait wait;
+    struct dial dial;
+    struct exchange *x;
+    struct back_group *group;
+    SSL *ssl;
+};
+
+static void back_input(struct back_h1 *b);
+
+/* ---- closing ---- */
+
+static void unlink_idle(struct back_h1 *b)
+{
+    if (!b->idle_link)
+        return;
+    *b->idle_link = b->idle_next;
+    if (b->idle_next)
+        b->idle_next->idle_link = b->idle_link;
+    b->idle_link = NULL;
+    b->group->n_idle--;
+}
+
+static void back_release(struct io_grave *grave)
+{
+    free(container_of(grave, struct back_h1, grave));
+}
+
+static void back_close(struct back_h1 *b)
+{
+    struct gateway *gw = b->t.gw;
+    if (!transport_is_open(&b->t))
+        return;
+    unlink_idle(b);
+    b->x = NULL;
+    b->group->n_live--;
+    io_timer_clear(&gw->loop, &b->timer);
+    io_undefer(&gw->loop, &b->again);
+    spill_free(&b->in);
+    transport_close(&b->t);
+    io_bury(&gw->loop, &b->grave, back_release);
+}
+
+static void back_broken(struct back_h1 *b, const char *reason)
+{
+    struct exchange *x = b->x;
+    back_close(b);
+    if (x)
+        exchange_back_broken(x, reason);
+}
+
+static void idle_too_long(struct io_timer *timer)
+{
+    back_broken(container_of(timer, struct back_h1, timer), "the instance stopped in the middle of its response");
+}
+
+static void keep_idle(struct back_h1 *b)
+{
+    struct back_group *group = b->group;
+    if (group->n_idle >= IDLE_MAX) {
+        back_close(b);
+        return;
+    }
+    spill_free(&b->in);
+    b->state = RESPONSE_HEAD;
+    b->scanned = 0;
+    b->idle_next = group->idle;
+    b->idle_link = &group->idle;
+    if (b->idle_next)
+        b->idle_next->idle_link = &b->idle_next;
+    group->idle = b;
+    group->n_idle++;
+    io_timer_set(&b->t.gw->loop, &b->timer, GATEWAY_BACK_IDLE_MS);
+}
+
+void back_h1_close_idle(struct gateway *gw, struct back_group *group)
+{
+    (void)gw;
+    while (group->idle)
+        back_close(group->idle);
+}
+
+/* ---- the request ---- */
+
+static void write_forwarded(struct head_writer *w, const struct exchange *x, const struct http_head *head, const struct image_principal *principal)
+{
+    char address[ADDRESS_TEXT_SIZE];
+    struct image view = x->gw->view;
+    struct str host = image_str(view, principal->host);
+    head_write_field(w, STR("X-Forwarded-For"), str_of(address_format(&x->client, address)));
+    head_write(w, STR("X-Forwarded-Proto: https\r\n"));
+    head_write_field(w, STR("X-Forwarded-Host"), head->authority);
+    if (host.len)
+        head_write_field(w, STR("Postern-Host"), host);
+    head_write_field(w, STR("Postern-Segment"), image_str(view, principal->segment));
+    head_write_field(w, STR("Postern-Request-Id"), str_of(x->record.id));
+}
+
+/* RFC 8441 section 5 to RFC 6455 section 4.1: the key that HTTP/2 leaves out. */
+static void write_websocket_key(struct head_writer *w, struct exchange *x)
+{
+    char id[17];
+    unsigned char key[25];
+    gateway_random_id(x->gw, id);
+    EVP_EncodeBlock(key, (const unsigned char *)id, 16);
+    head_write_field(w, STR("Sec-WebSocket-Key"), str_make((const char *)key, 24));
+}
+
+static void write_framing(struct head_writer *w, struct exchange *x, const struct http_head *head, bool has_body)
+{
+    if (head->has_content_length) {
+        x->request_framing = HTTP_LENGTH;
+        head_write(w, STR("Content-Length: "));
+        head_write_number(w, head->content_length);
+        head_write(w, STR("\r\n"));
+    } else if (has_body && !x->extended_connect) {
+        x->request_framing = HTTP_CHUNKED;
+        head_write(w, STR("Transfer-Encoding: chunked\r\n"));
+    } else {
+        x->request_framing = HTTP_NO_BODY;
+    }
+}
+
+static bool request_field_passes(const struct http_field *field)
+{
+    if (field->flags & HTTP_FIELD_HOP)
+        return false;
+    switch (field->id) {
+    case HTTP_HOST:
+    case HTTP_CONTENT_LENGTH:
+    case HTTP_EXPECT:
+    case HTTP_FORWARDED:
+    case HTTP_IDENTITY:
+    case HTTP_REQUEST_ID:
+        return false;
+    default:
+        return true;
+    }
+}
+
+int back_h1_pack(struct exchange *x, const struct http_head *head, const struct image_principal *principal, bool has_body)
+{
+    struct head_writer w = { .ptr = x->gw->head_out, .cap = GATEWAY_HEAD_SIZE };
+    head_write(&w, x->extended_connect ? STR("GET") : head->method);
+    head_write(&w, STR(" "));
+    head_write(&w, head->path);
+    head_write(&w, STR(" HTTP/1.1\r\nHost: "));
+    head_write(&w, head->authority);
+    head_write(&w, STR("\r\n"));
+    for (uint32_t i = 0; i < head->n_fields; i++)
+        if (request_field_passes(&head->fields[i]))
+            head_write_field(&w, head->fields[i].name, head->fields[i].value);
+    write_framing(&w, x, head, has_body);
+    if (head->expect_continue)
+        head_write(&w, STR("Expect: 100-continue\r\n"));
+    if (x->extended_connect || head->upgrade) {
+        head_write(&w, STR("Connection: Upgrade\r\n"));
+        head_write_field(&w, STR("Upgrade"), x->extended_connect ? STR("websocket") : head->upgrade_to);
+    } else if (head->te_trailers) {
+        head_write(&w, STR("Connection: TE\r\nTE: trailers\r\n"));
+    }
+    if (x->extended_connect)
+        write_websocket_key(&w, x);
+    write_forwarded(&w, x, head, principal);
+    head_write(&w, STR("\r\n"));
+    if (w.overflowed)
+        return -E2BIG;
+    return spill_append(&x->request, str_make(w.ptr, w.len), GATEWAY_HEAD_SIZE);
+}
+
+static int back_start(void *self, struct exchange *x)
+{
+    struct back_h1 *b = self;
+    b->x = x;
+    b->state = RESPONSE_HEAD;
+    b->scanned = 0;
+    b->request_framing = x->request_framing;
+    b->paused = b->got_bytes = false;
+    io_timer_clear(&b->t.gw->loop, &b->timer);
+    int r = transport_write(&b->t, spill_str(x->request));
+    if (r == 0)
+        r = transport_flush(&b->t);
+    return r < 0 ? r : 0;
+}
+
+static bool back_body(void *self, struct str piece, bool end)
+{
+    struct back_h1 *b = self;
+    char line[HTTP1_CHUNK_LINE_MAX];
+    bool chunked = b->request_framing == HTTP_CHUNKED && b->state != RESPONSE_TUNNEL;
+    int r = 0;
+    if (chunked && piece.len)
+        r = transport_write(&b->t, str_make(line, http1_format_chunk_line(line, piece.len)));
+    if (r == 0 && piece.len)
+        r = transport_write(&b->t, piece);
+    if (r == 0 && chunked && piece.len)
+        r = transport_write(&b->t, STR("\r\n"));
+    if (r == 0 && chunked && end)
+        r = transport_write(&b->t, STR("0\r\n\r\n"));
+    if (r == 0)
+        r = transport_flush(&b->t);
+    if (end && b->state == RESPONSE_TUNNEL)
+        transport_shutdown(&b->t);
+    /* A failed write is left for the reading side: an answer that came before the reset still counts. */
+    return r == 0;
+}
+
+static void back_trailers(void *self, const struct http_head *trailers)
+{
+    struct back_h1 *b = self;
+    struct head_writer w = { .ptr = b->t.gw->head_out, .cap = GATEWAY_HEAD_SIZE };
+    if (b->request_framing != HTTP_CHUNKED) {
+        back_body(b, STR_NONE, true);
+        return;
+    }
+    head_write(&w, STR("0\r\n"));
+    for (uint32_t i = 0; i < trailers->n_fields; i++)
+        if (request_field_passes(&trailers->fields[i]))
+            head_write_field(&w, trailers->fields[i].name, trailers->fields[i].value);
+    head_write(&w, STR("\r\n"));
+    if (!w.overflowed && transport_write(&b->t, str_make(w.ptr, w.len)) == 0)
+        transport_flush(&b->t);
+}
+
+static void back_resume(void *self)
+{
+    struct back_h1 *b = self;
+    b->paused = false;
+    io_defer(&b->t.gw->loop, &b->again);
+}
+
+static void back_cancel(void *self)
+{
+    back_close(self);
+}
+
+static const struct back_ops back_h1_ops = {
+    .start = back_start,
+    .body = back_body,
+    .trailers = back_trailers,
+    .resume = back_resume,
+    .cancel = back_cancel,
+};
+
+/* ---- the response ---- */
+
+/* Everything of this exchange was received. */
+static void response_complete(struct back_h1 *b, struct exchange *x, bool left_over)
+{
+    if (!transport_is_open(&b->t))
+        return;
+    b->x = NULL;
+    if (left_over || !b->keep_alive || !x->request_done || b->t.tx || b->t.failed || b->t.ended)
+        back_close(b);
+    else
+        keep_idle(b);
+}
+
+/* Each of the following takes what it can from the window and returns what it used; -1: the connection is closed or out of this exchange. */
+
+static ssize_t take_head(struct back_h1 *b, const char *data, size_t len)
+{
+    struct exchange *x = b->x;
+    struct http_head *head = &b->t.gw->head_back;
+    enum http_violation violation;
+    size_t used;
+    int r = http1_parse_response(data, len, &b->scanned, x->is_head, head, &used, &violation);
+    if (r == HTTP1_MORE)
+        return 0;
+    if (r != 0) {
+        back_broken(b, http_violation_text(violation));
+        return -1;
+    }
+    b->scanned = 0;
+    if (head->status < 200 && head->status != 101) {
+        exchange_response_head(x, head, false);
+        return b->x == x ? (ssize_t)used : -1;
+    }
+    back_group_note_success(b->group);
+    b->framing = head->framing;
+    b->left = head->content_length;
+    b->keep_alive = head->keep_alive && head->framing != HTTP_UNTIL_CLOSE;
+    b->state = RESPONSE_BODY;
+    http1_chunked_init(&b->chunked);
+    bool end = head->status != 101 && (head->framing == HTTP_NO_BODY || (head->framing == HTTP_LENGTH && b->left == 0));
+    exchange_response_head(x, head, end);
+    if (b->x != x)
+        return -1;
+    if (end) {
+        response_complete(b, x, used < len);
+        return -1;
+    }
+    if (x->state == EXCHANGE_TUNNEL)
+        b->state = RESPONSE_TUNNEL;
+    return (ssize_t)used;
+}
+
+static ssize_t take_length(struct back_h1 *b, const char *data, size_t len)
+{
+    struct exchange *x = b->x;
+    struct str piece = str_make(data, len < b->left ? len : (size_t)b->left);
+    b->left -= piece.len;
+    bool end = b->left == 0;
+    b->paused = !exchange_response_body(x, piece, end);
+    if (b->x != x)
+        return -1;
+    if (end) {
+        response_complete(b, x, piece.len < len);
+        return -1;
+    }
+    return (ssize_t)piece.len;
+}
+
+static ssize_t take_chunked(struct back_h1 *b, const char *data, size_t len)
+{
+    struct exchange *x = b->x;
+    struct str piece;
+    enum http_violation violation;
+    size_t used;
+    int r = http1_chunked_decode(&b->chunked, data, len, &used, &piece, &violation);
+    if (r == HTTP1_REFUSED) {
+        back_broken(b, http_violation_text(violation));
+        return -1;
+    }
+    if (piece.len)
+        b->paused = !exchange_response_body(x, piece, false);
+    if (b->x != x)
+        return -1;
+    if (r == HTTP1_DONE) {
+        b->state = RESPONSE_TRAILERS;
+        b->scanned = 0;
+    }
+    return (ssize_t)used;
+}
+
+static ssize_t take_trailers(struct back_h1 *b, const char *data, size_t len)
+{
+    struct exchange *x = b->x;
+    struct http_head *trailers = &b->t.gw->head_back;
+    enum http_violation violation;
+    size_t used;
+    int r = http1_parse_trailers(data, len, &b->scanned, trailers, &used, &violation);
+    if (r == HTTP1_MORE)
+        return 0;
+    if (r != 0) {
+        back_broken(b, http_violation_text(violation));
+        return -1;
+    }
+    if (trailers->n_fields)
+        exchange_response_trailers(x, trailers);
+    else
+        exchange_response_body(x, STR_NONE, true);
+    if (b->x == x)
+        response_complete(b, x, used < len);
+    return -1;
+}
+
+static ssize_t take_raw(struct back_h1 *b, const char *data, size_t len)
+{
+    struct exchange *x = b->x;
+    b->paused = !exchange_response_body(x, str_make(data, len), false);
+    return b->x == x ? (ssize_t)len : -1;
+}
+
+static ssize_t take(struct back_h1 *b, const char *data, size_t len)
+{
+    switch (b->state) {
+    case RESPONSE_HEAD:
+        return take_head(b, data, len);
+    case RESPONSE_TRAILERS:
+        return take_trailers(b, data, len);
+    case RESPONSE_TUNNEL:
+        return take_raw(b, data, len);
+    default:
+        if (b->framing == HTTP_LENGTH)
+            return take_length(b, data, len);
+        return b->framing == HTTP_CHUNKED ? take_chunked(b, data, len) : take_raw(b, data, len);
+    }
+}
+
+/* Works through the window; what stays is copied into b->in. False: nothing more of this connection for this exchange. */
+static bool process(struct back_h1 *b, const char *data, size_t len, bool in_spill)
+{
+    size_t done = 0;
+    while (done < len && !b->paused) {
+        ssize_t used = take(b, data + done, len - done);
+        if (used < 0)
+            return false;
+        if (used == 0)
+            break;
+        done += (size_t)used;
+    }
+    if (in_spill)
+        spill_consume(&b->in, done);
+    else if (done < len && spill_append(&b->in, str_make(data + done, len - done), HELD_MAX) < 0) {
+        back_broken(b, "no memory");
+        return false;
+    }
+    return true;
+}
+
+static void back_at_end(struct back_h1 *b)
+{
+    struct exchange *x = b->x;
+    bool whole = b->state == RESPONSE_TUNNEL || (b->state == RESPONSE_BODY && b->framing == HTTP_UNTIL_CLOSE);
+    if (!whole) {
+        back_broken(b, b->state == RESPONSE_HEAD ? "the instance closed the connection instead of answering"
+                                                 : "the instance closed the connection in the middle of its response");
+        return;
+    }
+    exchange_response_body(x, STR_NONE, true);
+    exchange_response_flush(x);
+    back_close(b);
+}
+
+static ssize_t read_more(struct back_h1 *b, char **ret_window)
+{
+    struct gateway *gw = b->t.gw;
+    if (!b->in) {
+        *ret_window = gw->plain_back;
+        return transport_read_full(&b->t, gw->plain_back, GATEWAY_PLAIN_SIZE);
+    }
+    int r = spill_reserve(&b->in, GATEWAY_PLAIN_SIZE / 4, HELD_MAX);
+    if (r < 0)
+        return r;
+    ssize_t n = transport_read_full(&b->t, b->in->data + b->in->end, GATEWAY_PLAIN_SIZE / 4);
+    if (n > 0)
+        b->in->end += (size_t)n;
+    *ret_window = NULL;
+    return n;
+}
+
+/* A connection that nobody uses must stay silent. */
+static void idle_input(struct back_h1 *b)
+{
+    char byte;
+    if (transport_read(&b->t, &byte, 1) != -EAGAIN)
+        back_close(b);
+}
+
+static void back_input(struct back_h1 *b)
+{
+    struct exchange *x = b->x;
+    if (!x) {
+        idle_input(b);
+        return;
+    }
+    for (int turn = 0; turn < READS_A_TURN; turn++) {
+        if (b->in && !b->paused && (turn == 0 || b->state != RESPONSE_HEAD) && !process(b, b->in->data + b->in->start, spill_len(b->in), true))
+            break;
+        if (b->x != x || b->paused)
+            break;
+        char *window;
+        ssize_t n = read_more(b, &window);
+        if (n == -EAGAIN)
+            break;
+        if (n == 0) {
+            back_at_end(b);
+            break;
+        }
+        if (n < 0) {
+            back_broken(b, n == -E2BIG ? "the instance's head is too large" : "the instance reset the connection");
+            break;
+        }
+        if (b->state == RESPONSE_BODY && b->framing == HTTP_LENGTH)
+            io_timer_set(&b->t.gw->loop, &b->timer, GATEWAY_FIRST_BYTE_MS);
+        bool goes_on = window ? process(b, window, (size_t)n, false) : process(b, b->in->data + b->in->start, spill_len(b->in), true);
+        if (!goes_on)
+            break;
+        if (turn + 1 == READS_A_TURN)
+            io_defer(&b->t.gw->loop, &b->again);
+    }
+    exchange_response_flush(x);
+}
+
+static void back_again(struct io_deferred *deferred)
+{
+    struct back_h1 *b = container_of(deferred, struct back_h1, again);
+    if (transport_is_open(&b->t))
+        back_input(b);
+}
+
+/* ---- connecting ---- */
+
+static void handshake_step(struct back_h1 *b)
+{
+    struct exchange *x = b->x;
+    int r = transport_handshake(&b->t);
+    transport_flush(&b->t);
+    if (r == -EAGAIN)
+        return;
+    b->handshaking = false;
+    b->x = NULL;
+    x->wait = NULL;
+    io_timer_clear(&b->t.gw->loop, &b->timer);
+    if (r < 0) {
+        back_close(b);
+        exchange_back_failed(x, -EPROTO);
+        return;
+    }
+    exchange_back_ready(x, &back_h1_ops, b);
+}
+
+static void back_ready(struct io_source *source, uint32_t events)
+{
+    struct back_h1 *b = container_of(container_of(source, struct transport, io), struct back_h1, t);
+    transport_note_events(&b->t, events);
+    if (b->handshaking) {
+        handshake_step(b);
+        if (b->handshaking || !transport_is_open(&b->t))
+            return;
+    }
+    if ((events & EPOLLOUT) && transport_is_congested(&b->t) && transport_flush(&b->t) == 0 && b->x)
+        exchange_back_writable(b->x);
+    if (b->t.readable && !b->paused)
+        back_input(b);
+}
+
+static void handshake_cancel(struct exchange_wait *wait)
+{
+    back_close(container_of(wait, struct back_h1, wait));
+}
+
+static void handshake_late(struct io_timer *timer)
+{
+    struct back_h1 *b = container_of(timer, struct back_h1, timer);
+    if (!b->handshaking) {
+        idle_too_long(timer);
+        return;
+    }
+    struct exchange *x = b->x;
+    x->wait = NULL;
+    back_close(b);
+    exchange_back_failed(x, -ETIMEDOUT);
+}
+
+static void connected(struct exchange *x, struct back_group *group, int fd, SSL *ssl)
+{
+    struct back_h1 *b = calloc(1, sizeof *b);
+    if (!b || transport_init(&b->t, x->gw, fd, ssl, back_ready) < 0) {
+        if (!b) {
+            close(fd);
+            SSL_free(ssl);
+        }
+        free(b);
+        exchange_back_failed(x, -ENOMEM);
+        return;
+    }
+    b->group = group;
+    group->n_live++;
+    b->timer.fire = handshake_late;
+    b->again.run = back_again;
+    if (!ssl) {
+        exchange_back_ready(x, &back_h1_ops, b);
+        return;
+    }
+    b->handshaking = true;
+    b->x = x;
+    b->wait.cancel = handshake_cancel;
+    x->wait = &b->wait;
+    io_timer_set(&x->gw->loop, &b->timer, GATEWAY_HANDSHAKE_MS);
+    handshake_step(b);
+}
+
+static void dial_free(struct back_dial *d)
+{
+    d->group->n_live--;
+    SSL_free(d->ssl);
+    free(d);
+}
+
+static void dial_cancel(struct exchange_wait *wait)
+{
+    struct back_dial *d = container_of(wait, struct back_dial, wait);
+    dialer_cancel(d->x->gw, &d->dial);
+    dial_free(d);
+}
+
+static void dial_done(struct dial *dial, int fd, int status)
+{
+    struct back_dial *d = container_of(dial, struct back_dial, dial);
+    struct exchange *x = d->x;
+    struct back_group *group = d->group;
+    SSL *ssl = TAKE(d->ssl);
+    x->wait = NULL;
+    if (status == 0)
+        connected(x, group, fd, ssl);
+    else
+        SSL_free(ssl);
+    dial_free(d);
+    if (status < 0)
+        exchange_back_failed(x, status);
+}
+
+static int dial_start(struct exchange *x, struct back_group *group)
+{
+    const struct exchange_candidate *c = &x->candidates[x->candidate];
+    struct back_dial *d = calloc(1, sizeof *d);
+    if (!d)
+        return -ENOMEM;
+    d->x = x;
+    d->group = group;
+    group->n_live++;
+    d->wait.cancel = dial_cancel;
+    d->dial.done = dial_done;
+    int r = x->protocol == IMAGE_PROTOCOL_HTTPS ? gateway_client_ssl(x->gw, x->service, &d->ssl) : 0;
+    if (r == 0)
+        r = dialer_start(x->gw, &d->dial, c->generation, c->target);
+    if (r < 0) {
+        dial_free(d);
+        return r;
+    }
+    x->wait = &d->wait;
+    return 0;
+}
+
+void back_h1_acquire(struct exchange *x)
+{
+    struct back_group *group = back_group_get(x->gw, x->candidates[x->candidate].identity);
+    struct back_h1 *b = group && x->reuse_allowed ? group->idle : NULL;
+    if (b) {
+        unlink_idle(b);
+        b->reused = true;
+        x->gw->metrics->reuses++;
+        exchange_back_ready(x, &back_h1_ops, b);
+        return;
+    }
+    int r = group ? dial_start(x, group) : -ENOMEM;
+    if (r < 0)
+        exchange_back_failed(x, r);
+}
