@@ -281,7 +281,9 @@ static void grant_check(struct reader *r, const struct yaml_node *node, const st
             grant_check_surfaces(r, grant, target);
     }
     if (n_web && !over)
-        read_error(r, node, model->n_surfaces ? read_hint(r, "for example over: %.*s", STR_ARG(model->surfaces[0].name.text)) : STR("declare one under surfaces:"),
+        read_error(r, node,
+                   model->n_surfaces ? read_hint(r, "for example over: %.*s", STR_ARG(model->surfaces[0].name.text))
+                                     : STR("declare one under surfaces:"),
                    "a grant to a web service says over which surface");
 }
 

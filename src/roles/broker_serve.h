@@ -41,7 +41,8 @@ struct broker {
 /* Before confinement: opens the epoll set and the broker's own namespace. Negative errno. */
 int broker_init(struct broker *broker) must_check;
 
-/* Takes a worker's channel, until it ends (a worker that drains may have a successor of the same name beside it). 0; -EMFILE when there are too many; the descriptor is the broker's on success only. */
+/* Takes a worker's channel, until it ends (a worker that drains may have a successor of the same name beside it). 0; -EMFILE when there
+ * are too many; the descriptor is the broker's on success only. */
 int broker_add_channel(struct broker *broker, int fd, uint32_t surface, uint32_t worker) must_check;
 void broker_channel_ready(struct broker *broker, struct broker_channel *channel, uint32_t events, int64_t now_ms);
 /* Answers what is done, moves on what is due; returns how long the loop may sleep, or -1. */

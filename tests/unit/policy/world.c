@@ -193,7 +193,7 @@ static struct model_target resolve_target(const struct world *w, struct str text
 {
     struct model_target t = { .text = { .text = text }, .service = MODEL_NONE, .host = MODEL_NONE };
     struct str port = text, host = str_split(&port, ':');
-    uint64_t number;
+    uint64_t number = 0;
     if (memchr(text.ptr, '*', text.len)) {
         t.kind = MODEL_TARGET_PATTERN;
         t.pattern = text;
