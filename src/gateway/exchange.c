@@ -338,8 +338,13 @@ static void answer_unreachable(struct exchange *x, int status)
     memcpy(x->record.instance, x->candidates[x->n_candidates - 1].name, sizeof x->record.instance);
     switch (status) {
     case -ENOENT:
+        answer(x, 503, "the instance isn't there yet", 2);
+        break;
     case -EAGAIN:
-        answer(x, 503, status == -ENOENT ? "the instance isn't there yet" : "too many connections are being opened", 2);
+        answer(x, 503, "too many connections are being opened", 1);
+        break;
+    case -ESTALE:
+        answer(x, 503, "the declaration changed twice meanwhile", 1);
         break;
     case -ETIMEDOUT:
         answer(x, 504, "the instance did not take the connection", 0);

@@ -265,6 +265,13 @@ ssize_t transport_read(struct transport *t, void *buffer, size_t n)
     return r > 0 ? r : ssl_result(t, r);
 }
 
+/* Another read could only say EAGAIN. */
+static bool nothing_at_hand(const struct transport *t)
+{
+    const struct gateway *gw = t->gw;
+    return !t->readable && !t->ended && !t->rx && (gw->rx_owner != t || gw->rx_start == gw->rx_end) && (!t->ssl || SSL_has_pending(t->ssl) == 0);
+}
+
 ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
 {
     size_t done = 0;
@@ -273,7 +280,7 @@ ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
         if (r <= 0)
             return done ? (ssize_t)done : r;
         done += (size_t)r;
-        if (!t->ssl && !t->readable)
+        if (nothing_at_hand(t))
             break;
     }
     return (ssize_t)done;

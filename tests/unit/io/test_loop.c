@@ -1,0 +1,144 @@
+/* The event loop: timers in order and moved, deferred work, frees that wait for the round's end. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <sys/eventfd.h>
+
+#include "io/loop.h"
+
+struct probe {
+    struct io_loop *loop;
+    struct io_timer timer;
+    struct io_deferred deferred;
+    struct io_source source;
+    struct io_grave grave;
+    int *order, *n_order, mark;
+    struct probe *moves;      /* a timer that this one puts off when it fires */
+    bool stops, released;
+    unsigned n_runs;
+};
+
+static void timer_fired(struct io_timer *timer)
+{
+    struct probe *p = container_of(timer, struct probe, timer);
+    p->order[(*p->n_order)++] = p->mark;
+    if (p->moves)
+        io_timer_set(p->loop, &p->moves->timer, 200);
+    if (p->stops)
+        io_loop_stop(p->loop);
+}
+
+static void test_timers_fire_in_order_and_a_moved_one_fires_late(void **state)
+{
+    (void)state;
+    struct io_loop loop;
+    int order[8], n = 0;
+    assert_int_equal(io_loop_init(&loop), 0);
+    struct probe p[3];
+    for (int i = 0; i < 3; i++)
+        p[i] = (struct probe){ .loop = &loop, .timer = { .fire = timer_fired }, .order = order, .n_order = &n, .mark = i };
+    p[2].stops = true;
+    io_timer_set(&loop, &p[2].timer, 400);
+    io_timer_set(&loop, &p[1].timer, 100);
+    io_timer_set(&loop, &p[0].timer, 50);
+    io_timer_set(&loop, &p[0].timer, 200); /* later: found early in its old slot, and put off */
+    assert_int_equal(io_loop_run(&loop), 0);
+    assert_int_equal(n, 3);
+    assert_int_equal(order[0], 1);
+    assert_int_equal(order[1], 0);
+    assert_int_equal(order[2], 2);
+    assert_int_equal(loop.n_timers, 0);
+    io_loop_deinit(&loop);
+}
+
+static void test_a_timer_put_off_by_one_that_fires_before_it_in_the_same_sweep_does_not_fire_early(void **state)
+{
+    (void)state;
+    struct io_loop loop;
+    int order[8], n = 0;
+    assert_int_equal(io_loop_init(&loop), 0);
+    struct probe a = { .loop = &loop, .timer = { .fire = timer_fired }, .order = order, .n_order = &n, .mark = 1 };
+    struct probe b = a, stop = a;
+    b.mark = 2;
+    stop.mark = 3;
+    stop.stops = true;
+    a.moves = &b;
+    b.moves = &a;
+    io_timer_set(&loop, &a.timer, 40);
+    io_timer_set(&loop, &b.timer, 40);
+    io_timer_set(&loop, &stop.timer, 150);
+    assert_int_equal(io_loop_run(&loop), 0);
+    assert_int_equal(n, 2); /* whichever came first put the other off to after the stop */
+    assert_int_equal(order[1], 3);
+    io_timer_clear(&loop, &a.timer);
+    io_timer_clear(&loop, &b.timer);
+    assert_int_equal(loop.n_timers, 0);
+    io_loop_deinit(&loop);
+}
+
+static void timer_buries(struct io_grave *grave)
+{
+    container_of(grave, struct probe, grave)->released = true;
+}
+
+static void deferred_ran(struct io_deferred *deferred)
+{
+    struct probe *p = container_of(deferred, struct probe, deferred);
+    p->n_runs++;
+    io_bury(p->loop, &p->grave, timer_buries);
+    assert_false(p->released);
+    io_loop_stop(p->loop);
+}
+
+static void source_ready(struct io_source *source, uint32_t events)
+{
+    struct probe *p = container_of(source, struct probe, source);
+    (void)events;
+    io_defer(p->loop, &p->deferred);
+    io_defer(p->loop, &p->deferred);
+}
+
+static void test_deferred_work_runs_once_and_the_dead_are_freed_after_the_round(void **state)
+{
+    (void)state;
+    struct io_loop loop;
+    assert_int_equal(io_loop_init(&loop), 0);
+    struct probe p = { .loop = &loop, .deferred = { .run = deferred_ran }, .source = { .fd = eventfd(1, EFD_CLOEXEC), .ready = source_ready } };
+    assert_int_equal(io_watch(&loop, &p.source, EPOLLIN), 0);
+    assert_int_equal(io_loop_run(&loop), 0);
+    assert_int_equal(p.n_runs, 1);
+    assert_true(p.released);
+    close(p.source.fd);
+    io_loop_deinit(&loop);
+}
+
+static void test_undeferred_work_does_not_run(void **state)
+{
+    (void)state;
+    struct io_loop loop;
+    int order[2], n = 0;
+    assert_int_equal(io_loop_init(&loop), 0);
+    struct probe first = { .loop = &loop, .deferred = { .run = deferred_ran } }, second = first;
+    struct probe stop = { .loop = &loop, .timer = { .fire = timer_fired }, .order = order, .n_order = &n, .stops = true };
+    io_defer(&loop, &first.deferred);
+    io_defer(&loop, &second.deferred);
+    io_undefer(&loop, &second.deferred);
+    io_undefer(&loop, &first.deferred);
+    io_timer_set(&loop, &stop.timer, 1);
+    assert_int_equal(io_loop_run(&loop), 0);
+    assert_int_equal(first.n_runs + second.n_runs, 0);
+    io_loop_deinit(&loop);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_timers_fire_in_order_and_a_moved_one_fires_late),
+        cmocka_unit_test(test_a_timer_put_off_by_one_that_fires_before_it_in_the_same_sweep_does_not_fire_early),
+        cmocka_unit_test(test_deferred_work_runs_once_and_the_dead_are_freed_after_the_round),
+        cmocka_unit_test(test_undeferred_work_does_not_run),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
