@@ -118,18 +118,12 @@ static bool read_host_port(struct reader *r, const struct yaml_node *node, struc
     return false;
 }
 
-static bool pattern_matches(const struct reader *r, struct str pattern, const struct model_grant *grant)
+/* Whether some web service that may be on one of the surfaces (bits) has a name that matches. */
+static bool pattern_matches(const struct model *model, struct str pattern, uint64_t over)
 {
-    const struct model *model = r->model;
     for (uint32_t i = 0; i < model->n_services; i++) {
         const struct model_service *service = &model->services[i];
-        if (service->kind != MODEL_KIND_WEB || !str_match_wildcard(pattern, service->name.text))
-            continue;
-        bool is_served = service->surfaces.n == 0 || !grant || grant->over.n == 0;
-        for (uint32_t j = 0; j < service->surfaces.n && !is_served; j++)
-            for (uint32_t k = 0; k < grant->over.n && !is_served; k++)
-                is_served = service->surfaces.items[j] == grant->over.items[k];
-        if (is_served)
+        if (service->kind == MODEL_KIND_WEB && read_service_surfaces(service) & over && str_match_wildcard(pattern, service->name.text))
             return true;
     }
     return false;
@@ -150,7 +144,8 @@ static bool read_pattern(struct reader *r, const struct yaml_node *node, struct 
         return false;
     }
     r->n_matches -= is_all ? 0 : r->model->n_services;
-    if (!pattern_matches(r, text, grant))
+    uint64_t over = grant && grant->over.n ? read_surfaces_mask(&grant->over) : UINT64_MAX;
+    if (is_all ? !(r->web_surfaces & over) : !pattern_matches(r->model, text, over))
         read_warning(r, node, STR_NONE, "%s matches no web service%s", read_quote(r, text), grant && grant->over.n ? " of that surface" : "");
     ret->kind = MODEL_TARGET_PATTERN;
     ret->pattern = text;
@@ -231,7 +226,7 @@ static void read_grant_from(struct reader *r, const struct yaml_node *value, voi
 static void read_grant_over(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_grant *grant = object;
-    read_references(r, value, READ_SURFACE, &grant->over);
+    read_references(r, value, READ_SURFACE, READ_SURFACES_MAX, &grant->over);
 }
 
 static void read_grant_to(struct reader *r, const struct yaml_node *value, void *object)
@@ -347,7 +342,7 @@ static void read_expectation_cannot(struct reader *r, const struct yaml_node *va
 static void read_expectation_over(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_expectation *expectation = object;
-    read_references(r, value, READ_SURFACE, &expectation->over);
+    read_references(r, value, READ_SURFACE, READ_SURFACES_MAX, &expectation->over);
 }
 
 static void read_expectation(struct reader *r, const struct yaml_node *node, struct model_expectation *expectation)

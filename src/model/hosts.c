@@ -6,10 +6,22 @@
 /* As many as an instance may have (image.h: IMAGE_TARGET_ADDRESSES): all of them are dialled. */
 enum { HOST_ADDRESSES_MAX = 4 };
 
+static bool segment_range_check(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix)
+{
+    bool is_everything = prefix->bits == 0 || (prefix->bits == 96 && address_is_v4(&prefix->address));
+    if (is_everything)
+        read_warning(r, node, STR("say the range of the mesh, such as 100.64.0.0/10"), "every address there is belongs to this segment");
+    char key[ADDRESS_PREFIX_TEXT_SIZE];
+    struct str copy = arena_copy(&r->nodes, str_of(address_prefix_format(prefix, key)));
+    if (!copy.ptr)
+        r->error = -ENOMEM;
+    return copy.ptr && read_once(r, node, &r->ranges, copy, "a range belongs to one segment; of two that overlap the narrower one counts");
+}
+
 static void read_segment_address(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_segment *segment = object;
-    read_addresses(r, value, READ_ADDRESS_PREFIX, 0, &segment->addresses);
+    read_addresses(r, value, READ_ADDRESS_PREFIX, 0, segment_range_check, &segment->addresses);
 }
 
 static void read_segment(struct reader *r, const struct yaml_node *value, void *thing)
@@ -43,27 +55,29 @@ static bool address_is_of_a_host(const struct address *address)
     return !address_is_loopback(address) && !address_equal(address, &unspecified) && !is_multicast && !(v4 && first == 0);
 }
 
-static void host_addresses_check(struct reader *r, const struct yaml_node *value, const struct model_prefixes *addresses)
+/* An address tells who is asking: it must be one that can ask, and belong to one host. */
+static bool host_address_check(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix)
 {
     char text[ADDRESS_TEXT_SIZE];
-    for (uint32_t i = 0; i < addresses->n; i++)
-        if (!address_is_of_a_host(&addresses->items[i].address))
-            read_error(r, value, STR("say the address that the others reach it by"), "%s can't be a host's address",
-                       address_format(&addresses->items[i].address, text));
+    if (!address_is_of_a_host(&prefix->address)) {
+        read_error(r, node, STR("say the address that the others reach it by"), "%s can't be a host's address",
+                   address_format(&prefix->address, text));
+        return false;
+    }
+    return read_once(r, node, &r->addresses, str_make((const char *)prefix->address.bytes, sizeof prefix->address.bytes),
+                     "every address belongs to one host, and is said once");
 }
 
 static void read_host_address(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_host *host = object;
-    read_addresses(r, value, READ_ADDRESS_WHOLE, HOST_ADDRESSES_MAX, &host->addresses);
-    host_addresses_check(r, value, &host->addresses);
+    read_addresses(r, value, READ_ADDRESS_WHOLE, HOST_ADDRESSES_MAX, host_address_check, &host->addresses);
 }
 
 static void read_host_lan(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_host *host = object;
-    read_addresses(r, value, READ_ADDRESS_WHOLE, HOST_ADDRESSES_MAX, &host->lan);
-    host_addresses_check(r, value, &host->lan);
+    read_addresses(r, value, READ_ADDRESS_WHOLE, HOST_ADDRESSES_MAX, host_address_check, &host->lan);
 }
 
 static void read_host_os(struct reader *r, const struct yaml_node *value, void *object)

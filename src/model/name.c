@@ -114,10 +114,10 @@ uint32_t read_reference(struct reader *r, const struct yaml_node *node, enum rea
     return MODEL_NONE;
 }
 
-void read_references(struct reader *r, const struct yaml_node *node, enum read_kind kind, struct model_indexes *ret)
+void read_references(struct reader *r, const struct yaml_node *node, enum read_kind kind, uint32_t max, struct model_indexes *ret)
 {
     uint32_t n = 0;
-    const struct yaml_node *item = read_items(r, node, "a name", 0, &n);
+    const struct yaml_node *item = read_items(r, node, "a name", max, &n);
     uint32_t *indexes = item ? read_alloc(r, n, sizeof *indexes) : NULL;
     if (!indexes)
         return;

@@ -18,6 +18,8 @@ struct reader {
     struct table names[READ_KINDS];  /* a thing's name to its index in the model */
     uint32_t n_comparisons;          /* left for "did you mean", so that a file of typos stays cheap */
     uint64_t n_matches;              /* left for patterns against services */
+    struct table addresses, ranges;  /* of hosts (16 bytes) and of segments (text), to the line where they stand */
+    uint64_t web_surfaces;           /* bits: surfaces that some web service may be on; what '*' can mean */
     int error;                       /* 0 or -ENOMEM; sticks */
 };
 
@@ -85,9 +87,13 @@ bool read_word(struct reader *r, const struct yaml_node *node, const char *const
 const struct yaml_node *read_items(struct reader *r, const struct yaml_node *node, const char *what, uint32_t max, uint32_t *ret_n);
 /* A list only. */
 const struct yaml_node *read_list(struct reader *r, const struct yaml_node *node, const char *what, uint32_t *ret_n);
-/* Whole numeric addresses, or prefixes. */
+/* Whole numeric addresses, or prefixes. check, where there is one, says (and reports) what else must hold of each. */
 enum read_address { READ_ADDRESS_WHOLE, READ_ADDRESS_PREFIX };
-void read_addresses(struct reader *r, const struct yaml_node *node, enum read_address form, uint32_t max, struct model_prefixes *ret);
+typedef bool (*read_address_check)(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix);
+void read_addresses(struct reader *r, const struct yaml_node *node, enum read_address form, uint32_t max, read_address_check check,
+                    struct model_prefixes *ret);
+/* False, and a finding with the hint, when key (borrowed) was seen before; the node's text is what is named. */
+bool read_once(struct reader *r, const struct yaml_node *node, struct table *seen, struct str key, const char *hint);
 
 /* ---- names ---- */
 
@@ -101,8 +107,9 @@ bool read_host_name(struct reader *r, const struct yaml_node *node, size_t max, 
 
 /* The index of the named thing of that kind, or MODEL_NONE and a finding with a suggestion. */
 uint32_t read_reference(struct reader *r, const struct yaml_node *node, enum read_kind kind);
-/* The same for a name or a list of names. */
-void read_references(struct reader *r, const struct yaml_node *node, enum read_kind kind, struct model_indexes *ret);
+/* The same for a name or a list of at most max names; max 0: no limit. */
+void read_references(struct reader *r, const struct yaml_node *node, enum read_kind kind, uint32_t max, struct model_indexes *ret);
+enum { READ_SURFACES_MAX = 64 }; /* image.h: IMAGE_SURFACES_MAX; sets of surfaces are 64 bits */
 /* "did you mean 'x'?" with the nearest name of the kinds (bits, 1 << kind), or STR_NONE. */
 struct str read_suggestion(struct reader *r, struct str name, unsigned kinds);
 const char *read_kind_name(enum read_kind kind);
@@ -123,6 +130,22 @@ void read_metrics(struct reader *r, const struct yaml_node *value, void *object)
 
 /* What only the whole file shows: names that collide, ports taken twice, services nobody reaches. */
 void check_whole(struct reader *r);
+/* Warnings about who reaches what, in a file without errors. */
+void check_reach(struct reader *r);
+
+/* Surfaces as bits; of a service: all those it may be served on. */
+static inline uint64_t read_surfaces_mask(const struct model_indexes *surfaces)
+{
+    uint64_t mask = 0;
+    for (uint32_t i = 0; i < surfaces->n; i++)
+        mask |= UINT64_C(1) << surfaces->items[i];
+    return mask;
+}
+
+static inline uint64_t read_service_surfaces(const struct model_service *service)
+{
+    return service->surfaces.n ? read_surfaces_mask(&service->surfaces) : UINT64_MAX;
+}
 
 static inline void *read_alloc(struct reader *r, size_t n, size_t size)
 {

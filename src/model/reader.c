@@ -98,6 +98,8 @@ int model_read(struct str text, struct str file, struct model **ret_model, struc
     int result = reader_finish(&r, ret_model, ret_findings);
     for (unsigned i = 0; i < READ_KINDS; i++)
         table_deinit(&r.names[i]);
+    table_deinit(&r.addresses);
+    table_deinit(&r.ranges);
     arena_deinit(&r.nodes);
     diagnose_deinit(&r.d);
     model_free(r.model);

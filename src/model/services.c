@@ -12,7 +12,7 @@ enum service_field {
 static void read_service_host(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_service *service = object;
-    read_references(r, value, READ_HOST, &service->hosts);
+    read_references(r, value, READ_HOST, 0, &service->hosts);
 }
 
 /* What dockerd accepts as a name. */
@@ -115,13 +115,13 @@ static void read_service_names(struct reader *r, const struct yaml_node *value, 
 static void read_service_over(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_service *service = object;
-    read_references(r, value, READ_SURFACE, &service->surfaces);
+    read_references(r, value, READ_SURFACE, READ_SURFACES_MAX, &service->surfaces);
 }
 
 static void read_service_address(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_service *service = object;
-    read_addresses(r, value, READ_ADDRESS_WHOLE, SERVICE_ADDRESSES_MAX, &service->addresses);
+    read_addresses(r, value, READ_ADDRESS_WHOLE, SERVICE_ADDRESSES_MAX, NULL, &service->addresses);
 }
 
 static void read_service_loopback(struct reader *r, const struct yaml_node *value, void *object)
@@ -270,4 +270,7 @@ void read_services(struct reader *r, const struct yaml_node *value, void *object
     static const struct read_collection collection = { READ_SERVICE, "a service", sizeof(struct model_service), 0, read_service };
     (void)object;
     r->model->services = read_collection(r, value, &collection, &r->model->n_services);
+    for (uint32_t i = 0; i < r->model->n_services; i++)
+        if (r->model->services[i].kind == MODEL_KIND_WEB)
+            r->web_surfaces |= read_service_surfaces(&r->model->services[i]);
 }

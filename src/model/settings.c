@@ -162,7 +162,7 @@ static void read_metrics_address(struct reader *r, const struct yaml_node *value
     if (value->kind != YAML_SCALAR)
         read_expected(r, value, "one address");
     else
-        read_addresses(r, value, READ_ADDRESS_WHOLE, 1, &r->model->metrics_address);
+        read_addresses(r, value, READ_ADDRESS_WHOLE, 1, NULL, &r->model->metrics_address);
 }
 
 static void read_metrics_port(struct reader *r, const struct yaml_node *value, void *object)

@@ -1,8 +1,7 @@
 /* Surfaces: what a gateway listens on, and for whom. */
 #include "model/read.h"
 
-/* image.h: IMAGE_SURFACES_MAX; a broker's dial table has one bit for each. */
-enum { SURFACES_MAX = 64, SURFACE_ADDRESSES_MAX = 16, SURFACE_WORKERS_MAX = 256, SURFACE_CONNECTIONS_MAX = 1000000 };
+enum { SURFACE_ADDRESSES_MAX = 16, SURFACE_WORKERS_MAX = 256, SURFACE_CONNECTIONS_MAX = 1000000 };
 
 static void read_surface_port(struct reader *r, const struct yaml_node *value, void *object)
 {
@@ -32,13 +31,13 @@ static void read_surface_connections(struct reader *r, const struct yaml_node *v
 static void read_surface_address(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_surface *surface = object;
-    read_addresses(r, value, READ_ADDRESS_WHOLE, SURFACE_ADDRESSES_MAX, &surface->addresses);
+    read_addresses(r, value, READ_ADDRESS_WHOLE, SURFACE_ADDRESSES_MAX, NULL, &surface->addresses);
 }
 
 static void read_surface_hosts(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_surface *surface = object;
-    read_references(r, value, READ_HOST, &surface->hosts);
+    read_references(r, value, READ_HOST, 0, &surface->hosts);
     for (uint32_t i = 0; i < surface->hosts.n; i++) {
         const struct model_host *host = &r->model->hosts[surface->hosts.items[i]];
         if (!host->gateway)
@@ -83,7 +82,7 @@ static void read_surface(struct reader *r, const struct yaml_node *value, void *
 void read_surfaces(struct reader *r, const struct yaml_node *value, void *object)
 {
     static const struct read_collection collection = {
-        READ_SURFACE, "a surface", sizeof(struct model_surface), SURFACES_MAX, read_surface
+        READ_SURFACE, "a surface", sizeof(struct model_surface), READ_SURFACES_MAX, read_surface
     };
     (void)object;
     r->model->surfaces = read_collection(r, value, &collection, &r->model->n_surfaces);

@@ -138,9 +138,10 @@ bool read_word(struct reader *r, const struct yaml_node *node, const char *const
     return false;
 }
 
-static void duplicate_item_report(struct reader *r, const struct yaml_node *item)
+static void duplicate_item_report(struct reader *r, struct yaml_node *item)
 {
     read_error(r, item, STR("once is enough"), "%s is in the list already", read_quote(r, item->text));
+    item->is_broken = true;
 }
 
 /* A list says each thing once; what is there twice is mostly a slip for something else. */
@@ -148,7 +149,7 @@ static void list_check_duplicates(struct reader *r, const struct yaml_node *list
 {
     enum { FEW = 12 };
     cleanup_table struct table seen = { 0 };
-    for (const struct yaml_node *item = list->first; item; item = item->next) {
+    for (struct yaml_node *item = list->first; item; item = item->next) {
         if (item->kind != YAML_SCALAR || item->is_broken)
             continue;
         if (list->n > FEW) {
@@ -231,7 +232,19 @@ static bool address_read(struct reader *r, const struct yaml_node *node, enum re
     return true;
 }
 
-void read_addresses(struct reader *r, const struct yaml_node *node, enum read_address form, uint32_t max, struct model_prefixes *ret)
+bool read_once(struct reader *r, const struct yaml_node *node, struct table *seen, struct str key, const char *hint)
+{
+    uint32_t line = 0;
+    int added = table_add(seen, key, node->at.line, &line);
+    if (added < 0)
+        r->error = added;
+    if (added == TABLE_E_EXISTS)
+        read_error(r, node, str_of(hint), "%s is there already, at line %u", read_quote(r, node->text), line);
+    return added == 0;
+}
+
+void read_addresses(struct reader *r, const struct yaml_node *node, enum read_address form, uint32_t max, read_address_check check,
+                    struct model_prefixes *ret)
 {
     uint32_t n = 0;
     const struct yaml_node *item = read_items(r, node, "an address", max, &n);
@@ -239,7 +252,9 @@ void read_addresses(struct reader *r, const struct yaml_node *node, enum read_ad
     if (!prefixes)
         return;
     uint32_t n_good = 0;
-    for (uint32_t i = 0; i < n; i++, item = item->next)
-        n_good += address_read(r, item, form, &prefixes[n_good]);
+    for (uint32_t i = 0; i < n; i++, item = item->next) {
+        struct address_prefix *prefix = &prefixes[n_good];
+        n_good += address_read(r, item, form, prefix) && (!check || check(r, item, prefix));
+    }
     *ret = (struct model_prefixes){ prefixes, n_good };
 }
