@@ -25,7 +25,7 @@ void model_findings_deinit(struct model_findings *findings)
     findings->n = findings->n_errors = 0;
 }
 
-__attribute__((format(printf, 2, 0))) static struct str text_from(struct diagnostics *d, const char *format, va_list args)
+static struct str printf_like(2, 0) text_from(struct diagnostics *d, const char *format, va_list args)
 {
     char text[1024];
     int n = vsnprintf(text, sizeof text, format, args);

@@ -52,7 +52,7 @@ static bool address_is_of_a_host(const struct address *address)
     bool v4 = address_is_v4(address);
     uint8_t first = address->bytes[v4 ? 12 : 0];
     bool is_multicast = v4 ? first >= 224 : first == 0xff;
-    return !address_is_loopback(address) && !address_equal(address, &unspecified) && !is_multicast && !(v4 && first == 0);
+    return !address_equal(address, &unspecified) && !is_multicast && !(v4 && first == 0);
 }
 
 /* An address tells who is asking: it must be one that can ask, and belong to one host. */
@@ -64,6 +64,9 @@ static bool host_address_check(struct reader *r, const struct yaml_node *node, c
                    address_format(&prefix->address, text));
         return false;
     }
+    if (address_is_loopback(&prefix->address))
+        read_warning(r, node, STR("fine for a trial on one machine"), "%s never leaves a machine: nobody else can come from it, or reach it",
+                     address_format(&prefix->address, text));
     return read_once(r, node, &r->addresses, str_make((const char *)prefix->address.bytes, sizeof prefix->address.bytes),
                      "every address belongs to one host, and is said once");
 }

@@ -61,7 +61,7 @@ class Gateway:
         if grants is None:
             grants = [{"from": "clients", "to": "*", "over": next(iter(self.surfaces))}] if services else []
         return {"postern": 1, "domain": self.domain, "segments": {"clients": {}, "prod": {}, "ai": {}}, "hosts": HOSTS,
-                "surfaces": self.surfaces, "log": {"file": self.log_file},
+                "surfaces": self.surfaces, "log": {"to": self.log_file},
                 "services": {name: service.declaration() if isinstance(service, Standin) else service for name, service in services.items()},
                 "grants": grants, **top}
 
