@@ -1,0 +1,28 @@
+/* The declaration as nftables files, to be loaded with "nft -f FILE": one transaction each, own tables only, the same bytes for the same input.
+ *
+ * A host's file (table inet postern) lets mesh hosts reach what is declared for that host and nothing else of it, closes the way round by
+ * the LAN, and drops mesh addresses that come from elsewhere than the mesh. It says nothing about traffic that only passes through, so it
+ * lives beside Docker's, the mesh's and anybody's tables: a drop here holds whatever they accept.
+ *
+ * The mesh's file (table inet postern_mesh) stands for the mesh's own filter where a network namespace is the mesh: it forwards declared
+ * flows between hosts and refuses the rest at once with "administratively prohibited" (a connect fails with EHOSTUNREACH or EACCES, where a
+ * port without a listener says ECONNREFUSED). The namespace either routes between its hosts, or bridges them with br_netfilter in force
+ * (net.bridge.bridge-nf-call-iptables and -ip6tables 1) and has routes to the mesh's prefixes on the bridge: refusals are sent along them. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "model/model.h"
+
+struct render_nftables_options {
+    struct str revision;           /* hex digest of the declaration, for the header; may be empty */
+    struct str mesh_interface;     /* "tailscale0"; empty: the mesh is known by its addresses only, and the guard is left out */
+    uint16_t mesh_transport_port;  /* UDP port on which the mesh itself talks on the LAN (41641); 0: none is kept open */
+    bool keep_lan;                 /* leave ports of declared LAN addresses alone, but for those that are served on the mesh */
+    uint32_t worker_uid_first, worker_uid_last; /* users that may start no connection (the gateway's workers); 0, 0: no such rule */
+};
+
+/* Appends the file to out. 0; -EINVAL with err when there can be none for that host or an option is no good; -ENOMEM, -E2BIG. */
+int render_nftables_host(const struct model *model, uint32_t host, const struct render_nftables_options *options, struct buf *out,
+                         struct error *err) must_check;
+int render_nftables_mesh(const struct model *model, const struct render_nftables_options *options, struct buf *out, struct error *err) must_check;
