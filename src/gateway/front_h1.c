@@ -62,7 +62,7 @@ void front_h1_timeout(struct client *client)
             client_close(client, NULL);
             return;
         }
-        /* fallthrough */
+        __attribute__((fallthrough));
     case TIMER_BODY: {
         if (client->h1.x && !exchange_takes_body(client->h1.x)) {
             arm(client, TIMER_BODY, GATEWAY_BODY_IDLE_MS); /* it is the instance that is slow */

@@ -170,7 +170,7 @@ static int collection_start(struct builder *b, enum yaml_kind kind, struct fy_to
 static int collection_end(struct builder *b)
 {
     struct yaml_node *node = b->stack[--b->depth].node;
-    return node->kind == YAML_MAPPING ? duplicates_check(b, node) : 0;
+    return node->kind == YAML_MAPPING ? duplicates_check(b, node) : 0; /* NOLINT(clang-analyzer-core.NullDereference): set when it was pushed */
 }
 
 static int scalar_add(struct builder *b, const struct fy_event *event)

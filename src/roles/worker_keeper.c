@@ -113,7 +113,7 @@ int worker_keeper_sign(void *context, uint64_t certificate, enum tls_scheme sche
 {
     struct worker_keeper *keeper = context;
     struct ipc_sign question = { .header = IPC_HEADER(IPC_KEEPER_SIGN, question) };
-    struct ipc_sign_answer answer;
+    struct ipc_sign_answer answer = { .status = -EPIPE };
     int64_t deadline = now_ms() + WORKER_KEEPER_TIMEOUT_MS;
     int r;
 

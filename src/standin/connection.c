@@ -32,7 +32,7 @@ static void connection_close(struct connection *connection)
 int connection_open(struct standin *standin, int fd, const struct protocol *protocol, bool tls)
 {
     struct connection *connection = calloc(1, sizeof(*connection));
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer = { .ss_family = AF_UNSPEC };
     socklen_t length = sizeof(peer);
     if (!connection) {
         close(fd);
@@ -50,7 +50,7 @@ int connection_open(struct standin *standin, int fd, const struct protocol *prot
     standin->connections = connection;
 
     if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && address_from_sockaddr((struct sockaddr *)&peer, &connection->peer))
-        connection->peer_port = ntohs(((struct sockaddr_in *)&peer)->sin_port); /* the same place in both families */
+        connection->peer_port = ntohs(((struct sockaddr_in *)&peer)->sin_port); /* NOLINT(clang-analyzer-core.CallAndMessage): the same place in both families */
     if (tls) {
         connection->tls = SSL_new(standin->tls);
         if (!connection->tls || SSL_set_fd(connection->tls, fd) != 1) {
@@ -135,7 +135,6 @@ static int connection_flush(struct connection *connection)
 /* One turn; 1 when another could move more. */
 static int connection_turn(struct connection *connection, bool readable)
 {
-    size_t in_before = connection->in.len;
     ssize_t n = -EAGAIN;
     if (readable && !connection->eof && !connection->pause && !connection->finish) {
         n = connection_read(connection);
@@ -144,7 +143,7 @@ static int connection_turn(struct connection *connection, bool readable)
     }
     if (connection->tls && !SSL_is_init_finished(connection->tls))
         return 0;
-    in_before = connection->in.len;
+    size_t in_before = connection->in.len;
     int r = connection->finish ? 0 : connection->protocol->data(connection);
     if (r == 0 && !connection->reset && connection->out.len < STANDIN_OUT_HIGH && !connection->finish) {
         connection->wake_ms = 0;
