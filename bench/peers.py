@@ -169,11 +169,11 @@ class Postern(Peer):
     def available(self):
         return os.path.exists(os.path.join(self.setting.build, "postern"))
 
-    def command(self, configuration):
-        with open(configuration, encoding="utf-8") as text:
-            log = re.search(r"^# access log: (.+)$", text.read(), re.M)
-        return [os.path.join(self.setting.build, "postern"), "run", "-f", configuration, "--host", "gate",
-                "--log", log.group(1) if log else "off", "--state", os.path.join(os.path.dirname(configuration), "state")]
+    def command(self, configuration, host="gate", directory=None):
+        directory = directory or os.path.dirname(configuration)
+        return [os.path.join(self.setting.build, "postern"), "run", "-f", configuration, "--host", host,
+                "--run-directory", os.path.join(directory, "run"), "--state-directory", os.path.join(directory, "state"),
+                "--container-directory", os.path.join(directory, "containers")]
 
     def version(self):
         return subprocess.run([os.path.join(self.setting.build, "postern"), "--version"], capture_output=True, text=True, check=False).stdout.strip()
