@@ -16,6 +16,7 @@ struct cli_command {
 /* Subcommands, one file each: cli/NAME.c. */
 int cli_check(int argc, char **argv);
 int cli_render(int argc, char **argv);
+int cli_run(int argc, char **argv);
 
 /* Whether to colour what goes to the stream: a terminal, and NO_COLOR unset. */
 bool cli_colour(FILE *stream);

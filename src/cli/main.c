@@ -9,6 +9,7 @@
 /* In the order in which a new user needs them. */
 static const struct cli_command commands[] = {
     { "check", "say everything that is wrong with a declaration, with places and advice", cli_check },
+    { "run", "serve what the declaration says on this gateway", cli_run },
     { "render", "write the declaration as a firewall's rules", cli_render },
 };
 

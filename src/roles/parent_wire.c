@@ -1,0 +1,147 @@
+/* Who gets a channel to whom: keeper and broker to every worker, each worker a pipe to the logger and a page to the watcher. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "roles/parent.h"
+
+enum { RECORDS_PIPE_SIZE = 256 * 1024 };
+
+static struct ipc_channel channel_message(enum ipc_type type, const struct child *peer)
+{
+    struct ipc_channel message = {
+        .header = IPC_HEADER(type, message), .peer = peer->role, .surface = peer->surface, .worker = peer->worker,
+    };
+    memcpy(message.surface_name, peer->surface_name, sizeof message.surface_name);
+    return message;
+}
+
+static void give(struct parent *parent, struct child *to, const struct child *peer, int fd)
+{
+    struct ipc_channel message = channel_message(IPC_PARENT_CHANNEL, peer);
+    child_send(parent, to, &message, &fd, 1);
+}
+
+static void take_away(struct parent *parent, struct child *from, const struct child *peer)
+{
+    struct ipc_channel message = channel_message(IPC_PARENT_CHANNEL_LOST, peer);
+    child_send(parent, from, &message, NULL, 0);
+}
+
+static void connect_pair(struct parent *parent, struct child *a, struct child *b)
+{
+    cleanup_close int end_a = -1, end_b = -1;
+    int r = ipc_pair(&end_a, &end_b);
+    if (r < 0) {
+        log_error("no channel between roles: %s", strerror(-r)); /* descriptors are short: the worker can't serve, and says so by being asked again */
+        child_kill(a->role == IPC_ROLE_WORKER ? a : b, strerror(-r));
+        return;
+    }
+    give(parent, a, b, end_a);
+    give(parent, b, a, end_b);
+}
+
+/* The pipe outlives the logger, so that what is written meanwhile waits for the next one; it ends with the worker. */
+static int open_records_pipe(struct child *worker)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return -errno;
+    fcntl(ends[1], F_SETPIPE_SZ, RECORDS_PIPE_SIZE); /* best effort: without it, bursts are dropped sooner, and counted */
+    worker->records[0] = ends[0];
+    worker->records[1] = ends[1];
+    return 0;
+}
+
+static void tell_metrics_page(struct parent *parent, struct child *watcher, const struct child *worker)
+{
+    struct ipc_metrics_page page = { .header = IPC_HEADER(IPC_PARENT_METRICS_PAGE, page), .surface = worker->surface, .worker = worker->worker };
+    memcpy(page.surface_name, worker->surface_name, sizeof page.surface_name);
+    child_send(parent, watcher, &page, &worker->metrics, 1);
+}
+
+static bool is_served(const struct child *child)
+{
+    return child_is_live(child) && child->role == IPC_ROLE_WORKER;
+}
+
+static void wire_worker(struct parent *parent, struct child *worker)
+{
+    struct child *keeper = child_find(parent, IPC_ROLE_KEEPER), *broker = child_find(parent, IPC_ROLE_BROKER);
+    struct child *logger = child_find(parent, IPC_ROLE_LOGGER), *watcher = child_find(parent, IPC_ROLE_WATCHER);
+    if (keeper && child_is_live(keeper))
+        connect_pair(parent, worker, keeper);
+    if (broker && child_is_live(broker))
+        connect_pair(parent, worker, broker);
+    int r = open_records_pipe(worker);
+    if (r < 0) {
+        child_kill(worker, strerror(-r));
+        return;
+    }
+    struct ipc_channel to_logger = { .header = IPC_HEADER(IPC_PARENT_CHANNEL, to_logger), .peer = IPC_ROLE_LOGGER, .surface = IMAGE_NONE, .worker = IMAGE_NONE };
+    child_send(parent, worker, &to_logger, &worker->records[1], 1);
+    close(TAKE_FD(worker->records[1]));
+    if (logger)
+        give(parent, logger, worker, worker->records[0]);
+    if (watcher)
+        tell_metrics_page(parent, watcher, worker);
+}
+
+static void wire_watcher(struct parent *parent, struct child *watcher)
+{
+    for (struct child *child = parent->children; child; child = child->next) {
+        child_tell_state(parent, child);
+        if (is_served(child))
+            tell_metrics_page(parent, watcher, child);
+    }
+    for (uint32_t i = 0; i < parent->n_certificates; i++)
+        child_send(parent, watcher, &parent->certificates[i], NULL, 0);
+    reload_tell_watcher(parent, watcher);
+}
+
+void wire_started(struct parent *parent, struct child *child)
+{
+    switch (child->role) {
+    case IPC_ROLE_WORKER:
+        wire_worker(parent, child);
+        break;
+    case IPC_ROLE_KEEPER:
+    case IPC_ROLE_BROKER:
+        for (struct child *worker = parent->children; worker; worker = worker->next)
+            if (is_served(worker))
+                connect_pair(parent, worker, child);
+        break;
+    case IPC_ROLE_LOGGER:
+        for (struct child *worker = parent->children; worker; worker = worker->next)
+            if (worker->role == IPC_ROLE_WORKER && worker->records[0] >= 0)
+                give(parent, child, worker, worker->records[0]);
+        break;
+    case IPC_ROLE_WATCHER:
+        wire_watcher(parent, child);
+        break;
+    case IPC_ROLE_PARENT:
+    case IPC_ROLE_COMPILER:
+    case IPC_ROLE_COUNT:
+        break;
+    }
+}
+
+void wire_ended(struct parent *parent, struct child *child)
+{
+    if (child->role == IPC_ROLE_KEEPER || child->role == IPC_ROLE_BROKER) {
+        for (struct child *worker = parent->children; worker; worker = worker->next)
+            if (is_served(worker))
+                take_away(parent, worker, child);
+    } else if (child->role == IPC_ROLE_WORKER) {
+        static const enum ipc_role peers[] = { IPC_ROLE_KEEPER, IPC_ROLE_BROKER, IPC_ROLE_LOGGER };
+        for (size_t i = 0; i < ARRAY_SIZE(peers); i++) {
+            struct child *peer = child_find(parent, peers[i]);
+            if (peer)
+                take_away(parent, peer, child);
+        }
+        if (child->records[0] >= 0)
+            close(TAKE_FD(child->records[0]));
+    }
+}
