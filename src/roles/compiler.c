@@ -7,10 +7,12 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -27,6 +29,7 @@ static const struct confine_syscall calls[] = {
     CONFINE_ALLOW(openat), CONFINE_ALLOW(fstat), CONFINE_ALLOW(newfstatat), CONFINE_ALLOW(pread64),
     CONFINE_ALLOW(memfd_create), CONFINE_ALLOW(ftruncate),
     CONFINE_ALLOW_IF(fcntl, { 1, CONFINE_EQUAL, F_ADD_SEALS }),
+    CONFINE_ALLOW_IF(ioctl, { 1, CONFINE_EQUAL, TCGETS }), /* the YAML parser asks whether it writes to a terminal */
 };
 static const struct confine_syscalls compiler_calls = CONFINE_GROUP(calls);
 /* CA files have whatever path the declaration says; the uid has no right to anything that isn't public. */

@@ -149,7 +149,7 @@ static void write_pid_file(const struct parent *parent)
     snprintf(path, sizeof path, "%s/postern.pid", parent->options.run_directory);
     snprintf(temporary, sizeof temporary, "%s/.postern.pid.%d", parent->options.run_directory, (int)getpid());
     cleanup_close int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0 || rename(temporary, path) < 0)
+    if (fd < 0 || fchmod(fd, 0644) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0 || rename(temporary, path) < 0)
         log_warning("%s: %s ('postern upgrade' won't find this process)", path, strerror(errno));
 }
 
@@ -388,7 +388,8 @@ static int open_loop(struct parent *parent)
 
 static int make_directory(const char *path, mode_t mode, uint32_t owner, struct error *err)
 {
-    if (mkdir(path, mode) < 0 && errno != EEXIST) {
+    bool is_made = mkdir(path, mode) == 0;
+    if ((!is_made && errno != EEXIST) || (is_made && chmod(path, mode) < 0)) { /* our umask is for sockets and files */
         error_set(err, "directory %s: %s", path, strerror(errno));
         return -errno;
     }

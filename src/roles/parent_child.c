@@ -176,8 +176,8 @@ void child_start(struct parent *parent, struct child *child)
         plan_restart(parent, child);
         return;
     }
+    child_send_start(parent, child); /* before all else that is said to it */
     child_set_status(parent, child, IPC_ROLE_STARTING);
-    child_send_start(parent, child);
     if (child->role != IPC_ROLE_COMPILER) {
         wire_started(parent, child);
         listen_tell(parent, child);
