@@ -89,6 +89,7 @@ struct ipc_start {
     uint32_t surface;            /* worker: its surface's number */
     uint32_t worker;             /* worker: its index on that surface */
     uint32_t uid, gid;           /* to become, when privileged; 0: stay */
+    uint32_t acme_uid, acme_gid; /* keeper: of the child that it starts for ACME; 0: its own */
     uint32_t log_requests;       /* 0: no access records */
     char state_directory[256];   /* keeper */
     char log_file[256];          /* logger; "": standard output */

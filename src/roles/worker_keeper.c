@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <poll.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+#include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "roles/role.h"
 
 static_assert((int)TLS_SCHEME_ECDSA_SHA256 == (int)IPC_SIGN_ECDSA_SHA256 && (int)TLS_SCHEME_ECDSA_SHA384 == (int)IPC_SIGN_ECDSA_SHA384 &&
                   (int)TLS_SCHEME_RSA_PSS_SHA256 == (int)IPC_SIGN_RSA_PSS_SHA256 && (int)TLS_SCHEME_RSA_PSS_SHA384 == (int)IPC_SIGN_RSA_PSS_SHA384 &&
@@ -151,27 +153,24 @@ int worker_keeper_context(const struct ipc_certificates *message, int chains, st
                           struct str surface, struct tls_context **ret, struct error *err)
 {
     cleanup_free struct tls_chain *entries = NULL;
-    struct stat st;
+    const void *block;
     int r;
 
-    /* The size is the keeper's word and the file's own: a block shorter than told would be a fault on access. */
-    if (message->size == 0 || message->size > TLS_CHAINS_SIZE_MAX || message->n > TLS_CHAINS_MAX || fstat(chains, &st) < 0 ||
-        (uint64_t)st.st_size != message->size) {
-        error_set(err, "the keeper's certificates have the wrong size");
+    if (message->size > TLS_CHAINS_SIZE_MAX || message->n == 0 || message->n > TLS_CHAINS_MAX || (r = role_map_block(chains, message->size, &block)) < 0) {
+        error_set(err, "the keeper's certificates have the wrong size or are not sealed");
         return -EBADMSG;
     }
-    entries = calloc(message->n ? message->n : 1, sizeof entries[0]);
-    if (!entries)
+    entries = calloc(message->n, sizeof entries[0]);
+    if (!entries) {
+        role_unmap_block(block, message->size);
         return -ENOMEM;
-    void *block = mmap(NULL, message->size, PROT_READ, MAP_SHARED, chains, 0);
-    if (block == MAP_FAILED)
-        return -errno;
+    }
     r = tls_chains_decode(block, message->size, message->n, entries);
     if (r < 0)
         error_set(err, "the keeper's certificates are malformed");
     else
         r = tls_context_new(provider, tickets, surface, entries, message->n, ret, err);
-    munmap(block, message->size);
+    role_unmap_block(block, message->size);
     return r;
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/address.h"
-#include "tls/provider.h"
+#include "tls/crypto_error.h"
 
 enum { PIN_SIZE = 32 };
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/table.h"
+#include "tls/crypto_error.h"
 
 struct named {
     char *name; /* "" for the default, which is the first */

@@ -18,6 +18,7 @@
 #include <strings.h>
 
 #include "base/str.h"
+#include "tls/crypto_error.h"
 
 #define PROVIDER_NAME  "postern-keeper"
 #define PROVIDER_QUERY "provider=" PROVIDER_NAME
@@ -415,14 +416,6 @@ static int provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in
     *ret_functions = functions;
     *ret_context = (void *)(uintptr_t)handle;
     return 1;
-}
-
-void tls_error_set(struct error *err, const char *doing)
-{
-    unsigned long code = ERR_peek_error();
-    const char *reason = code ? ERR_reason_error_string(code) : NULL;
-    error_set(err, "%s: %s", doing, reason ? reason : "refused by OpenSSL");
-    ERR_clear_error();
 }
 
 int tls_provider_new(tls_sign_function sign, void *context, struct tls_provider **ret, struct error *err)

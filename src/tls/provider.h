@@ -31,6 +31,3 @@ OSSL_LIB_CTX *tls_provider_library(const struct tls_provider *provider);
 /* The key that belongs to the X.509 certificate, known to the signer by that number. 0, the caller's EVP_PKEY in *ret; -ENOTSUP: not
  * P-256, P-384 or RSA of 2048 to 4096 bits; -ENOMEM; -EIO. */
 int tls_provider_key(struct tls_provider *provider, X509 *x509, uint64_t certificate, EVP_PKEY **ret, struct error *err) must_check;
-
-/* Puts OpenSSL's first queued error into err, after what was being done, and empties the queue. */
-void tls_error_set(struct error *err, const char *doing);

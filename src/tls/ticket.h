@@ -5,12 +5,7 @@
 #include <stdint.h>
 
 #include "base/macros.h"
-
-enum { TLS_TICKET_KEYS_MAX = 3, TLS_TICKET_LIFETIME_S = 12 * 3600 };
-
-struct tls_ticket_key {
-    uint8_t name[16], aes[32], hmac[32];
-};
+#include "tls/ticket_key.h"
 
 /* One per worker; every context of its surface uses it. */
 struct tls_ticket_keys;
