@@ -4,6 +4,7 @@
  *   worker ──(generation, target)──▶ broker_serve ──socket──▶ worker */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/nsfs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -46,14 +47,63 @@ static const struct confine_syscalls dialling_calls = CONFINE_GROUP(dialling);
 
 static const struct confine_limit limits[] = { { RLIMIT_NOFILE, CONFINE_LIMIT_HARD } };
 
-/* Landlock without a single path: no file can be opened at all; namespaces, which are no files of a file system that can be mounted, still can. */
-static const struct confine_profile profile = {
-    .name = "postern-broker",
-    .capabilities = capabilities, .n_capabilities = ARRAY_SIZE(capabilities),
-    .syscalls = { &confine_basic, &confine_channels, &dialling_calls },
-    .limits = limits, .n_limits = ARRAY_SIZE(limits),
-    .may_use_tcp = true,
+/* Of the file system, the broker may read what is beneath /run, where namespaces have their names, and the directories of the namespaces that
+ * its first dial block names: opening one is reading a file. */
+enum { DIRECTORIES_MAX = 64 };
+
+struct directories {
+    size_t n;
+    struct confine_path paths[DIRECTORIES_MAX];
+    char names[DIRECTORIES_MAX][PATH_MAX];
 };
+
+static void add_directory(struct directories *directories, const char *path)
+{
+    if (directories->n == DIRECTORIES_MAX)
+        return;
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return;
+    char *name = directories->names[directories->n];
+    str_copy(name, PATH_MAX, str_make(path, slash == path ? 1 : (size_t)(slash - path)));
+    for (size_t i = 0; i < directories->n; i++)
+        if (strcmp(directories->paths[i].path, name) == 0)
+            return;
+    directories->paths[directories->n++] = (struct confine_path){ name, CONFINE_READ };
+}
+
+static void find_directories(const struct broker *broker, struct directories *directories)
+{
+    add_directory(directories, "/run/any");
+    for (size_t i = 0; i < ARRAY_SIZE(broker->table.held); i++) {
+        struct image image = broker->table.held[i].image;
+        for (uint32_t j = 0; image.header && j < image_count(image, IMAGE_TARGETS); j++) {
+            const struct image_target *target = image_target(image, j);
+            char path[BROKER_NETNS_PATH_MAX], real[PATH_MAX];
+            if (target->kind != IMAGE_TARGET_NETNS)
+                continue;
+            str_copy(path, sizeof path, image_str(image, target->path));
+            add_directory(directories, path);
+            if (realpath(path, real))
+                add_directory(directories, real); /* where a link leads */
+        }
+    }
+}
+
+static int confine(const struct role *role, const struct broker *broker)
+{
+    static struct directories directories;
+    find_directories(broker, &directories);
+    const struct confine_profile profile = {
+        .name = "postern-broker",
+        .capabilities = capabilities, .n_capabilities = ARRAY_SIZE(capabilities),
+        .syscalls = { &confine_basic, &confine_channels, &dialling_calls },
+        .paths = directories.paths, .n_paths = directories.n,
+        .limits = limits, .n_limits = ARRAY_SIZE(limits),
+        .may_use_tcp = true,
+    };
+    return role_confine(role, &profile);
+}
 
 static int64_t now_ms(void)
 {
@@ -171,7 +221,7 @@ int main(void)
     if (r == 0)
         r = take_image(&broker, role.block, role.start.generation, role.start.block_size);
     if (r == 0)
-        r = role_confine(&role, &profile);
+        r = confine(&role, &broker);
     role_deinit(&role);
     if (r)
         return EXIT_FAILURE;

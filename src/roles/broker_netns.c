@@ -68,8 +68,11 @@ int broker_netns_expire(struct broker_netns *netns, int64_t now_ms)
 static int namespace_open(const struct broker_netns *netns, const char *path, struct stat *ret_st, struct error *err)
 {
     cleanup_close int look = open(path, O_PATH | O_CLOEXEC);
-    if (look < 0)
-        return -errno;
+    if (look < 0) {
+        int r = -errno;
+        error_set(err, "%s can't be opened: %s", path, strerror(-r));
+        return r;
+    }
     struct statfs fs;
     if (fstatfs(look, &fs))
         return -errno;
@@ -80,8 +83,13 @@ static int namespace_open(const struct broker_netns *netns, const char *path, st
     char again[sizeof "/proc/self/fd/" + 12];
     snprintf(again, sizeof again, "/proc/self/fd/%d", look);
     cleanup_close int fd = open(again, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return -errno;
+    if (fd < 0) {
+        int r = -errno;
+        error_set(err, "%s can't be opened: %s; the broker reads namespaces beneath /run, and in the directories that the declaration named "
+                       "when postern started: restart postern to add one",
+                  path, strerror(-r));
+        return r;
+    }
     if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET) {
         error_set(err, "%s is a namespace, but not a network namespace", path);
         return -EACCES;
