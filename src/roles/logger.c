@@ -283,9 +283,9 @@ int main(void)
         r = -errno;
     if (r)
         log_error("%s", err.text[0] ? err.text : strerror(-r));
+    logger.uid = role.start.uid ? role.start.uid : getuid();
     if (r || confine(&role))
         return EXIT_FAILURE;
-    logger.uid = getuid();
     r = serve(&logger);
     drain(&logger);
     if (r != -EPIPE)

@@ -36,6 +36,13 @@ struct str logger_ring_surface(const struct logger_ring *ring, uint32_t surface)
     return surface < ARRAY_SIZE(ring->surfaces) ? str_of(ring->surfaces[surface]) : STR("");
 }
 
+/* Best effort: an empty socket takes it whole. */
+static void reader_refuse(int fd, struct str why)
+{
+    ssize_t n = write(fd, why.ptr, why.len);
+    (void)n;
+}
+
 struct logger_reader *logger_ring_accept(struct logger_ring *ring, int fd, int64_t now_ms)
 {
     for (size_t i = 0; i < LOGGER_READERS_MAX; i++) {
@@ -49,6 +56,7 @@ struct logger_reader *logger_ring_accept(struct logger_ring *ring, int fd, int64
         ring->n_readers++;
         return reader;
     }
+    reader_refuse(fd, STR("{\"error\":\"too many are reading the log already\"}\n"));
     return NULL;
 }
 
@@ -178,10 +186,12 @@ void logger_reader_ready(struct logger_ring *ring, struct logger_reader *reader,
     size_t end = str_find_char(got, '\n');
     if (end == got.len && reader->len < LOGGER_REQUEST_MAX)
         return;
-    if (end == got.len || !reader_ask(ring, reader, str_first(got, end)))
+    if (end == got.len || !reader_ask(ring, reader, str_first(got, end))) {
+        reader_refuse(reader->fd, STR("{\"error\":\"the request is not understood\"}\n"));
         reader_end(ring, reader);
-    else
+    } else {
         reader_write(ring, reader, now_ms);
+    }
 }
 
 void logger_ring_turn(struct logger_ring *ring, int64_t now_ms)

@@ -2,7 +2,8 @@
  *
  * A reader sends one line, "last=N [follow=1] [from=..] [to=..] [surface=..] [denied=1] [status=5xx] [id=..]", and gets JSON lines: the
  * newest N that match, and, with follow, each that comes later; then the end. It reads at its own pace from the ring: who is too slow misses
- * some and is told how many ({"missed":N}), who takes nothing at all for half a minute is dropped. Nobody makes the logger wait or grow. */
+ * some and is told how many ({"missed":N}), who takes nothing at all for half a minute is dropped. Nobody makes the logger wait or grow. A request
+ * that is none, or one reader too many, gets {"error":"..."}. */
 #pragma once
 
 #include <stdbool.h>
