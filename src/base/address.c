@@ -32,7 +32,7 @@ bool address_prefix_parse(struct str text, struct address_prefix *ret)
     bool v4 = str_find_char(head, ':') == head.len;
     if (head.len == text.len)
         bits = 128;
-    else if (!str_to_u64(rest, v4 ? 32 : 128, &bits))
+    else if (!str_to_u64(rest, v4 ? 32 : 128, &bits) || (rest.len > 1 && rest.ptr[0] == '0'))
         return false;
     else if (v4)
         bits += 96;

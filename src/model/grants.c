@@ -38,6 +38,11 @@ static bool principal_unknown(struct reader *r, const struct yaml_node *node, st
 {
     unsigned kinds = kind == READ_KINDS ? 1u << READ_HOST | 1u << READ_SEGMENT : 1u << kind;
     struct str hint = read_suggestion(r, name, kinds);
+    if (!read_is_label(name)) {
+        read_error(r, node, hint.ptr ? hint : STR("there are no patterns here; a segment stands for all its hosts"),
+                   "expected the name of a host or a segment, found %s", read_quote(r, node->text));
+        return false;
+    }
     if (table_get(&r->names[READ_SERVICE], name, NULL))
         hint = STR("it is a service; who asks is a host or a segment");
     read_error(r, node, hint, "there is no %s %s", kind == READ_KINDS ? "host or segment" : read_kind_name(kind), read_quote(r, name));
@@ -102,7 +107,7 @@ static bool read_host_port(struct reader *r, const struct yaml_node *node, struc
     bool is_udp = str_starts_with(port_text, STR("udp/"));
     if (is_udp || str_starts_with(port_text, STR("tcp/")))
         rest = str_skip(port_text, 4);
-    if (!str_to_u64(rest, UINT16_MAX, &port) || port == 0 || rest.ptr[0] == '0') {
+    if (!read_is_label(name) || !str_to_u64(rest, UINT16_MAX, &port) || port == 0 || rest.ptr[0] == '0') {
         read_error(r, node, STR("HOST:PORT or HOST:udp/PORT, PORT from 1 to 65535"), "%s is no port of a host", read_quote(r, text));
         return false;
     }
@@ -155,6 +160,10 @@ static bool read_pattern(struct reader *r, const struct yaml_node *node, struct 
 static bool target_unknown(struct reader *r, const struct yaml_node *node, struct str name, enum read_kind kind)
 {
     struct str hint = read_suggestion(r, name, 1u << READ_SERVICE);
+    if (!read_is_label(name)) {
+        read_error(r, node, hint, "expected a service, a pattern or \"HOST:PORT\", found %s", read_quote(r, node->text));
+        return false;
+    }
     if (kind == READ_KINDS && table_get(&r->names[READ_HOST], name, NULL))
         hint = read_hint(r, "it is a host: name a port of it, such as \"%.*s:22\"", STR_ARG(name));
     else if (kind == READ_KINDS && table_get(&r->names[READ_SEGMENT], name, NULL))

@@ -88,7 +88,7 @@ struct str read_suggestion(struct reader *r, struct str name, unsigned kinds)
             unsigned distance = str_distance(name, other, limit);
             if (distance <= limit) {
                 best = other;
-                limit = distance - 1; /* only a nearer one from here on; 0 can't be: the name would have been found */
+                limit = distance ? distance - 1 : 0; /* only a nearer one from here on; 0: another case */
             }
         }
     }
@@ -105,9 +105,13 @@ uint32_t read_reference(struct reader *r, const struct yaml_node *node, enum rea
     if (table_get(&r->names[kind], name, &index))
         return index;
     struct str hint = read_suggestion(r, name, 1u << kind);
+    if (!read_is_label(name)) {
+        read_error(r, node, hint, "expected the name of a %s, found %s", kind_name, read_quote(r, name));
+        return MODEL_NONE;
+    }
     for (enum read_kind other = 0; other < READ_KINDS && !hint.ptr; other++)
         if (table_get(&r->names[other], name, NULL))
-            hint = read_hint(r, "'%.*s' is a %s", STR_ARG(name), read_kind_name(other));
+            hint = read_hint(r, "it is a %s", read_kind_name(other));
     if (!hint.ptr)
         hint = read_hint(r, "declare it under %ss:", kind_name);
     read_error(r, node, hint, "there is no %s %s", kind_name, read_quote(r, name));

@@ -69,7 +69,7 @@ static void write_line_with_caret(struct buf *out, const struct model_finding *f
     size_t from = line.len > REPORT_WIDTH && offset > REPORT_BEFORE ? character_start(line, offset - REPORT_BEFORE) : 0;
     size_t to = line.len - from > REPORT_WIDTH ? character_start(line, from + REPORT_WIDTH) : line.len;
     size_t end = offset + finding->length < to ? offset + finding->length : to;
-    size_t width = end > offset ? character_count(str_make(line.ptr + offset, end - offset)) : 1;
+    size_t width = end > offset ? character_count(str_make(line.ptr + offset, end - offset)) : 0;
 
     buf_printf(out, "%6u | ", finding->at.line);
     append_visible(out, str_make(line.ptr + from, to - from));
@@ -77,7 +77,7 @@ static void write_line_with_caret(struct buf *out, const struct model_finding *f
     append_repeated(out, ' ', character_count(str_make(line.ptr + from, offset - from)));
     buf_append(out, colour ? STR("\033[1;32m") : STR(""));
     buf_append_char(out, '^');
-    append_repeated(out, '~', width - 1);
+    append_repeated(out, '~', width ? width - 1 : 0);
     buf_append(out, colour ? STR("\033[0m\n") : STR("\n"));
 }
 

@@ -20,6 +20,18 @@ void read_expected(struct reader *r, const struct yaml_node *node, const char *w
         read_error(r, node, STR_NONE, "expected %s, found %s", what, node_describe(r, node));
 }
 
+/* C0, DEL and C1, which escapes in double quotes make: what is read here ends up in logs, terminals and other programs' files. */
+static bool text_has_control(struct str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        bool is_c1 = c == 0xc2 && i + 1 < text.len && (unsigned char)text.ptr[i + 1] < 0xa0;
+        if (c < 0x20 || c == 0x7f || is_c1)
+            return true;
+    }
+    return false;
+}
+
 /* Text in quotes, or text that no YAML reader takes for anything else. */
 bool read_text(struct reader *r, const struct yaml_node *node, const char *what, struct str *ret)
 {
@@ -35,8 +47,8 @@ bool read_text(struct reader *r, const struct yaml_node *node, const char *what,
                    "expected %s, and %s without quotes is a number, a date or a truth value to YAML readers", what, quoted);
         return false;
     }
-    if (memchr(node->text.ptr, '\0', node->text.len) || memchr(node->text.ptr, '\n', node->text.len)) {
-        read_error(r, node, STR_NONE, "expected %s, on one line", what);
+    if (text_has_control(node->text)) {
+        read_error(r, node, STR_NONE, "expected %s, on one line and without control characters", what);
         return false;
     }
     *ret = node->text;
