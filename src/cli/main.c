@@ -10,6 +10,7 @@
 static const struct cli_command commands[] = {
     { "check", "say everything that is wrong with a declaration, with places and advice", cli_check },
     { "run", "serve what the declaration says on this gateway", cli_run },
+    { "ca", "the internal certificate authority: show it, export what clients are to trust", cli_ca },
     { "render", "write the declaration as a firewall's rules", cli_render },
 };
 

@@ -21,7 +21,7 @@
 #include "base/log.h"
 #include "roles/confine.h"
 
-enum { EVENTS_MAX = 64, MESSAGES_PER_TURN = 64, UID_OF_WORKERS = 16, HIGH_DESCRIPTOR = 10 };
+enum { EVENTS_MAX = 64, MESSAGES_PER_TURN = 64, UID_OF_ACME = 6, UID_OF_WORKERS = 16, HIGH_DESCRIPTOR = 10 };
 
 int64_t parent_now_ms(void)
 {
@@ -37,6 +37,11 @@ uint32_t parent_uid_of(const struct parent *parent, enum ipc_role role, uint32_t
     if (!parent->is_privileged || parent->options.uid_base == 0)
         return 0;
     return parent->options.uid_base + offsets[role] + (role == IPC_ROLE_WORKER ? surface : 0);
+}
+
+uint32_t parent_uid_of_acme(const struct parent *parent)
+{
+    return parent->is_privileged && parent->options.uid_base != 0 ? parent->options.uid_base + UID_OF_ACME : 0;
 }
 
 /* ---- what roles say ---- */
@@ -414,8 +419,9 @@ static int start(struct parent *parent, struct error *err)
         return r;
     }
     r = make_directory(parent->options.run_directory, 0755, 0, err);
+    /* What is in the state directory has owners and modes of its own, from the keeper's start. */
     if (r == 0)
-        r = make_directory(parent->options.state_directory, 0700, parent_uid_of(parent, IPC_ROLE_KEEPER, 0), err);
+        r = make_directory(parent->options.state_directory, 0755, 0, err);
     if (r == 0 && parent->options.is_successor)
         r = upgrade_receive(parent, err);
     return r;

@@ -142,6 +142,8 @@ void child_send_start(struct parent *parent, struct child *child)
         .uid = parent_uid_of(parent, child->role, child->surface), .log_requests = parent->options.log_requests,
     };
     start.gid = start.uid;
+    if (child->role == IPC_ROLE_KEEPER)
+        start.acme_uid = start.acme_gid = parent_uid_of_acme(parent);
     int fds[2];
     size_t n_fds = 0;
     const struct generation *current = parent->current;
