@@ -1,0 +1,128 @@
+"""Instances that are down, broken or hostile: the client gets a plain answer or a broken-off one, never another's bytes, and nobody else notices."""
+import socket
+import threading
+
+import pytest
+
+
+@pytest.fixture
+def gw(standin, gateway):
+    return gateway({"evil": standin("evil"), "good": standin("good")}, [{"from": "clients", "to": "*", "over": "main"}])
+
+
+def raw_get(gw, path):
+    with gw.tls("macbook", "evil") as tls:
+        tls.sendall(b"GET %s HTTP/1.1\r\nHost: evil.home.example\r\nConnection: close\r\n\r\n" % path.encode())
+        got = b""
+        try:
+            while piece := tls.recv(65536):
+                got += piece
+        except OSError:
+            pass
+        return got
+
+
+@pytest.mark.parametrize("what", ["reset", "garbage", "endless-headers", "endless-1xx"])
+def test_broken_before_the_head_is_a_502(gw, what):
+    got = raw_get(gw, f"/evil/{what}")
+    heads = [line for line in got.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    assert heads[-1].split()[1] == b"502", got[:300]
+    assert gw.get("macbook", "good").status == 200
+
+
+@pytest.mark.parametrize("what", ["short-length", "close-mid-chunk"])
+def test_broken_in_the_body_is_broken_off(gw, what):
+    got = raw_get(gw, f"/evil/{what}")
+    head, body = got.split(b"\r\n\r\n", 1)
+    assert b" 200 " in head
+    assert not body.endswith(b"\r\n0\r\n\r\n"), "a cut body must not look whole"
+    assert gw.records(at_least=1, service="evil")[0]["reason"]
+    assert gw.get("macbook", "good").status == 200
+
+
+@pytest.mark.parametrize("what", ["two-responses", "long-length"])
+def test_more_than_was_asked_for_reaches_nobody(gw, what):
+    client = gw.client("macbook")
+    connection = client.connection(gw.port["main"], "evil.home.example")
+    first = client.request(gw.port["main"], "evil.home.example", f"/evil/{what}", connection=connection)
+    assert first.status == 200
+    for _ in range(5):
+        again = client.request(gw.port["main"], "evil.home.example", "/ok", connection=connection)
+        assert again.status == 200 and again.json()["path"] == "/ok"
+    connection.close()
+
+
+def test_down_is_a_502_that_says_nothing_of_where(gw, standin, gateway, free_port):
+    down = gateway({"down": {"host": "gw", "port": free_port(), "address": "127.0.0.1"}}, [{"from": "clients", "to": "down", "over": "main"}])
+    answer = down.get("macbook", "down")
+    assert answer.status == 502
+    assert b"127.0.0.1" not in answer.body and b"refused" not in answer.body.lower()
+    assert down.records(at_least=1)[0]["reason"]
+
+
+def test_a_container_that_is_not_there_is_a_503_with_retry_after(gateway):
+    gw = gateway({"web": {"host": "gw", "container": "web", "port": 80}}, [{"from": "clients", "to": "web", "over": "main"}])
+    answer = gw.get("macbook", "web")
+    assert answer.status in (502, 503)
+    if answer.status == 503:
+        assert int(answer.header("Retry-After")) > 0
+
+
+def test_a_unix_socket_is_an_instance(standin, gateway):
+    gw = gateway({"web": standin("web", unix=True)}, [{"from": "clients", "to": "web", "over": "main"}])
+    assert gw.get("macbook", "web").json()["name"] == "web"
+
+
+def test_connections_are_reused_but_not_for_a_connections_first_request(standin, gateway):
+    service = standin("web")
+    gw = gateway({"web": service}, [{"from": "clients", "to": "web", "over": "main"}])
+    client = gw.client("macbook")
+    connection = client.connection(gw.port["main"], "web.home.example")
+    peers = []
+    for _ in range(4):
+        peers.append(client.request(gw.port["main"], "web.home.example", "/", connection=connection).json()["peer"])
+    connection.close()
+    assert len(set(peers)) <= 2, "later requests share a connection"
+    assert gw.get("macbook", "web").json()["peer"] not in peers, "a new client connection starts on a fresh one"
+
+
+def test_a_kept_connection_that_the_instance_closed_costs_no_request(gateway):
+    served = []
+
+    def serve(listener):
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            data = b""
+            while b"\r\n\r\n" not in data:
+                piece = peer.recv(65536)
+                if not piece:
+                    break
+                data += piece
+            served.append(data)
+            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            peer.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        gw = gateway({"web": {"host": "gw", "port": listener.getsockname()[1], "address": "127.0.0.1"}}, [{"from": "clients", "to": "web", "over": "main"}])
+        client = gw.client("macbook")
+        connection = client.connection(gw.port["main"], "web.home.example")
+        for _ in range(20):
+            assert client.request(gw.port["main"], "web.home.example", "/", connection=connection).status == 200
+        connection.close()
+
+
+def test_https_instances_are_verified(standin, gateway):
+    service = standin("secure", protocol="https")
+    good = {**service.declaration(), "tls": {"ca": service.certificate, "name": "secure"}}
+    bad = {**service.declaration(), "tls": {"ca": service.certificate, "name": "another"}}
+    system = service.declaration()
+    insecure = {**service.declaration(), "tls": {"insecure": True}}
+    gw = gateway({"good": good, "bad": bad, "system": system, "insecure": insecure}, [{"from": "clients", "to": "*", "over": "main"}])
+    assert gw.get("macbook", "good").status == 200
+    assert gw.get("macbook", "bad").status == 502
+    assert gw.get("macbook", "system").status == 502
+    assert gw.get("macbook", "insecure").status == 200
