@@ -165,6 +165,8 @@ static void write_head(struct head_writer *w, struct client *client, const struc
 static void response_done(struct client *client)
 {
     struct front_h1 *h1 = &client->h1;
+    if (client->gw->held_by == client)
+        write_held(client->gw);
     h1->x = NULL;
     h1->response_done = true;
     io_defer(&client->gw->loop, &client->again);

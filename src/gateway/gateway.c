@@ -45,6 +45,7 @@ int gateway_init(struct gateway *gw, struct image view, void *map, size_t size, 
     if (!gw->principal_connections || !gw->client_tls)
         return -ENOMEM;
     metrics->generation = view.header->generation;
+    gateway_date(gw); /* libc reads its time zone file at the first use, which a confined worker may not */
     r = scratches_init(gw);
     return r < 0 ? r : back_groups_init(gw);
 }
