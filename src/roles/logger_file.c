@@ -129,7 +129,6 @@ static void say_lost(struct logger_file *file, int error, int64_t now_ms)
     if (now_ms - file->said_ms < SAY_AGAIN_MS)
         return;
     file->said_ms = now_ms;
-    file->n_lost_said = file->n_lost;
     log_error("%s: %s; %llu access records are lost so far, requests go on", file->path ? file->path : "standard output", strerror(error),
               (unsigned long long)file->n_lost);
 }
@@ -149,10 +148,10 @@ void logger_file_flush(struct logger_file *file, int64_t now_ms)
         file->torn = file->torn || (done > 0 && file->buffer[done - 1] != '\n');
         file->n_lost += n_lines - count_lines(file->buffer, done);
         say_lost(file, error, now_ms);
-    } else if (file->n_lost > file->n_lost_said || (file->n_lost > 0 && file->n_lost_said > 0)) {
+    } else if (file->n_lost > 0) {
         log_warning("%s: records are written again; %llu were lost", file->path ? file->path : "standard output",
                     (unsigned long long)file->n_lost);
-        file->n_lost = file->n_lost_said = 0;
+        file->n_lost = 0;
         file->said_ms = INT64_MIN / 2;
     }
 }

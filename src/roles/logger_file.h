@@ -20,7 +20,7 @@ struct logger_file {
     ino_t ino;
     int64_t looked_ms;          /* when the path was last compared with what is open */
     bool reopen_failed;         /* said already */
-    uint64_t n_lost, n_lost_said;
+    uint64_t n_lost;
     int64_t said_ms;
     size_t len, n_lines;        /* in the buffer */
     char *buffer;               /* LOGGER_FILE_BUFFER */

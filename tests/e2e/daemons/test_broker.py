@@ -75,8 +75,7 @@ def test_two_generations_are_held_and_the_oldest_goes(broker, listener):
     worker = one.open_worker(0)
     for generation in (2, 3):
         one.take_image(generation, dial_block(generation, [target("unresolved", path="container x"), here(listener)]))
-        kind, body, _ = one.receive()
-        assert kind == fake_parent.IMAGE_TAKEN and struct.unpack_from("<Q", body)[0] == generation
+        assert one.receive("ROLE_IMAGE_TAKEN", "ipc_image")["generation"] == generation
         if generation == 2:
             assert worker.dial(0, generation=1)[0] == 0
     assert worker.dial(0, generation=1)[0] == -errno.ESTALE
@@ -95,13 +94,13 @@ def test_a_block_that_is_damaged_ends_the_broker(broker, listener):
 
 def test_messages_no_worker_sends_end_the_channel(broker, listener):
     one = broker([here(listener)])
-    for nonsense in (b"x", fake_parent.message(fake_parent.DIAL, b"short"), fake_parent.message(fake_parent.START, bytes(552)), b"\xff" * 2000):
+    dial = fake_parent.message("BROKER_DIAL", "ipc_dial", id=1, generation=1, target=0)
+    for nonsense in (b"x", dial[:-1], dial + b"x", fake_parent.message("PARENT_START", "ipc_start"), b"\xff" * 2000):
         worker = one.open_worker(0)
         worker.channel.send(nonsense)
         assert worker.has_ended()
     with_descriptor = one.open_worker(0)
-    ask = fake_parent.message(fake_parent.DIAL, struct.pack("<QQII", 1, 1, 0, 0))
-    socket.send_fds(with_descriptor.channel, [ask], [listener.fileno()])
+    socket.send_fds(with_descriptor.channel, [dial], [listener.fileno()])
     assert with_descriptor.has_ended()
     assert one.open_worker(0).dial(0)[0] == 0
 
@@ -235,6 +234,8 @@ def test_a_flood_of_asks_whose_answers_are_not_read_stays_bounded(broker, listen
 
 def test_a_worker_that_dies_leaves_nothing_open(broker, listener):
     one = broker([here(listener)])
+    first = one.open_worker(0)
+    assert first.dial(0)[0] == 0
     before = len(os.listdir(f"/proc/{one.process.pid}/fd"))
     for _ in range(5):
         worker = one.open_worker(0)

@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import ipaddress
 import os
+import re
 import select
 import socket
 import struct
@@ -11,19 +12,85 @@ import subprocess
 
 from lib.process import BUILD, wait_until
 
-PARENT, KEEPER, BROKER, WATCHER, LOGGER, WORKER, COMPILER = range(7)
-START, IMAGE, CHANNEL_LOST, CHANNEL, LISTENER, DRAIN, METRICS_PAGE, ROLE_STATE, RELOAD_RESULT = range(1, 10)
-READY, IMAGE_TAKEN, DRAINED, RELOAD = range(32, 36)
-KEEPER_STATE = 68
-DIAL, DIAL_ANSWER = 96, 97
-LISTENER_LOG, LISTENER_CONTROL, LISTENER_METRICS = 16, 17, 18
+ROOT = os.path.join(os.path.dirname(__file__), "..", "..", "..")
+
+
+class _Header:
+    """Enumerations and structs of a C header, so that a field that is added there is known here."""
+
+    _types = {"uint8_t": "B", "char": "s", "uint16_t": "H", "uint32_t": "I", "int32_t": "i", "uint64_t": "Q", "int64_t": "q"}
+
+    def __init__(self, path):
+        with open(os.path.join(ROOT, path), encoding="utf-8") as text:
+            self.text = re.sub(r"/\*.*?\*/", "", text.read(), flags=re.S)
+        self.constants = {}
+        for body in re.findall(r"enum\s*\w*\s*{(.*?)}", self.text, flags=re.S):
+            value = -1
+            for item in filter(None, (item.strip() for item in body.split(","))):
+                name, _, given = (part.strip() for part in item.partition("="))
+                value = eval(given, {}, self.constants) if given else value + 1
+                self.constants[name] = value
+
+    def fields(self, name):
+        """[(field, format, count, offset)] and the size of a struct."""
+        body = re.search(rf"struct {name} {{(.*?)\n}};", self.text, flags=re.S).group(1)
+        fields, offset, widest = [], 0, 1
+        for kind, names in re.findall(r"(struct \w+|\w+) ([^;]+);", body):
+            for field, count in re.findall(r"(\w+)(?:\[([^\]]+)\])?", names):
+                count = eval(count, {}, self.constants) if count else None
+                if kind == "struct address":
+                    code, size, align = "s", 16, 1
+                    count = 16
+                elif kind == "struct ipc_header":
+                    code, size, align, count = "s", 8, 4, 8
+                else:
+                    code = self._types[kind]
+                    align = struct.calcsize(code)
+                    size = align * (count or 1)
+                offset += -offset % align
+                fields.append((field, code, count, offset))
+                offset += size
+                widest = max(widest, align)
+        return fields, offset + -offset % widest
+
+    def pack(self, name, **values):
+        fields, size = self.fields(name)
+        data = bytearray(size)
+        for field, code, count, offset in fields:
+            value = values.pop(field, None)
+            if value is None:
+                continue
+            if code == "s":
+                struct.pack_into(f"{count}s", data, offset, value.encode() if isinstance(value, str) else value)
+            else:
+                struct.pack_into(f"{count or 1}{code}", data, offset, *(value if count else [value]))
+        assert not values, f"struct {name} has no {', '.join(values)}"
+        return bytes(data)
+
+    def unpack(self, name, data):
+        fields, size = self.fields(name)
+        assert len(data) == size, f"struct {name}: {len(data)} bytes, not {size}"
+        result = {}
+        for field, code, count, offset in fields:
+            value = struct.unpack_from(f"{count or 1}{code}", data, offset)
+            result[field] = value[0] if code == "s" or not count else value
+        return result
+
+
+IPC = _Header("src/ipc/message.h")
+METRICS = _Header("src/ipc/metrics.h")
+PARENT, KEEPER, BROKER, WATCHER, LOGGER, WORKER, COMPILER = (
+    IPC.constants["IPC_ROLE_" + name] for name in ("PARENT", "KEEPER", "BROKER", "WATCHER", "LOGGER", "WORKER", "COMPILER"))
+LISTENER_LOG, LISTENER_CONTROL, LISTENER_METRICS = (IPC.constants["IPC_LISTENER_" + name] for name in ("LOG", "CONTROL", "METRICS"))
 SURFACE_NONE = 0xFFFFFFFF
 
 _prctl = ctypes.CDLL(None).prctl
 
 
-def message(kind, body=b""):
-    return struct.pack("<HHI", kind, 8 + len(body), 0) + body
+def message(what, structure, /, **values):
+    """A message of type IPC_what."""
+    size = IPC.fields(structure)[1]
+    return IPC.pack(structure, header=struct.pack("<HHI", IPC.constants["IPC_" + what], size, 0), **values)
 
 
 def address(text):
@@ -83,12 +150,10 @@ class Role:
                                         preexec_fn=lambda: _prctl(1, 15))
         theirs.close()
         fds = [sealed(block)] if block else []
-        body = struct.pack("<QQIIIIII", generation, len(block or b""), which, SURFACE_NONE, 0, uid, uid, 1) + bytes(256) + \
-            log_file.encode().ljust(256, b"\0")
-        self.send(message(START, body), fds)
-        kind, body, _ = self.receive()
-        assert kind == READY
-        self.confinement, self.missing = struct.unpack("<II", body)
+        self.send(message("PARENT_START", "ipc_start", generation=generation, block_size=len(block or b""), role=which, surface=SURFACE_NONE, uid=uid,
+                          gid=uid, log_requests=1, log_file=log_file), fds)
+        ready = self.receive("ROLE_READY", "ipc_ready")
+        self.confinement, self.missing = ready["confinement"], ready["missing"]
 
     def send(self, data, fds=()):
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
@@ -96,18 +161,23 @@ class Role:
         for fd in fds:
             os.close(fd)
 
-    def receive(self):
+    def receive(self, kind, structure):
+        """The next message, which must be an IPC_kind, as a dictionary."""
         data, fds, _, _ = socket.recv_fds(self.channel, 4096, 4)
-        return struct.unpack_from("<H", data)[0] if data else None, data[8:], fds
+        assert data, "the role has ended"
+        for fd in fds:
+            os.close(fd)
+        assert struct.unpack_from("<H", data)[0] == IPC.constants["IPC_" + kind]
+        return IPC.unpack(structure, data)
 
     def take_image(self, generation, block):
-        self.send(message(IMAGE, struct.pack("<QQ", generation, len(block))), [sealed(block)])
+        self.send(message("PARENT_IMAGE", "ipc_image", generation=generation, block_size=len(block)), [sealed(block)])
 
     def give(self, fd, surface, worker=0, name="", peer=WORKER):
-        self.send(message(CHANNEL, struct.pack("<IIII", peer, surface, worker, 0) + name.encode().ljust(64, b"\0")), [fd])
+        self.send(message("PARENT_CHANNEL", "ipc_channel", peer=peer, surface=surface, worker=worker, surface_name=name), [fd])
 
     def give_listener(self, listener, kind):
-        self.send(message(LISTENER, bytes(16) + struct.pack("<HHHH", 0, kind, 0, 0)), [os.dup(listener.fileno())])
+        self.send(message("PARENT_LISTENER", "ipc_listener", kind=kind), [os.dup(listener.fileno())])
 
     def open_worker(self, surface, worker=0):
         """A channel as a worker of that surface has it."""
@@ -140,7 +210,7 @@ class Worker:
 
     def ask(self, target_index, generation=1):
         self.last_id += 1
-        self.channel.send(message(DIAL, struct.pack("<QQII", self.last_id, generation, target_index, 0)))
+        self.channel.send(message("BROKER_DIAL", "ipc_dial", id=self.last_id, generation=generation, target=target_index))
         return self.last_id
 
     def answer(self):
@@ -148,9 +218,9 @@ class Worker:
         data, fds, _, _ = socket.recv_fds(self.channel, 4096, 4)
         if not data:
             return None
-        kind, size, _, identity, status, _ = struct.unpack("<HHIQiI", data)
-        assert kind == DIAL_ANSWER and size == len(data) and len(fds) == (status == 0)
-        return identity, status, socket.socket(fileno=fds[0]) if fds else None
+        answer = IPC.unpack("ipc_dial_answer", data)
+        assert len(fds) == (answer["status"] == 0)
+        return answer["id"], answer["status"], socket.socket(fileno=fds[0]) if fds else None
 
     def dial(self, target_index, generation=1):
         identity = self.ask(target_index, generation)
@@ -173,10 +243,5 @@ def record(**given):
          "status": 200, "denied": 0, "http_version": 11, "client": "100.64.0.13", "id": "0123456789abcdef", "method": "GET", "principal": "macbook",
          "segment": "clients", "service": "grafana", "instance": "grafana@roc", "host": "grafana.home.example", "rule": "postern.yml:41",
          "revision": "abc123", "reason": "", **given}
-    text = lambda key, size: (v[key] if isinstance(v[key], bytes) else v[key].encode().ljust(size, b"\0"))[:size]
-    data = struct.pack("<QQQQIIIHBB", v["time_us"], v["generation"], v["bytes_in"], v["bytes_out"], v["connect_us"], v["first_byte_us"], v["total_us"],
-                       v["status"], v["denied"], v["http_version"]) + address(v["client"])
-    for key, size in (("id", 17), ("method", 15), ("principal", 48), ("segment", 32), ("service", 48), ("instance", 64), ("host", 64), ("rule", 48),
-                      ("revision", 16), ("reason", 48)):
-        data += text(key, size)
-    return data
+    v["client"] = address(v["client"])
+    return IPC.pack("ipc_record", **v)
