@@ -57,7 +57,7 @@ def test_down_is_a_502_that_says_nothing_of_where(gw, standin, gateway, free_por
     answer = down.get("macbook", "down")
     assert answer.status == 502
     assert b"127.0.0.1" not in answer.body and b"refused" not in answer.body.lower()
-    assert down.records(at_least=1)[0]["reason"]
+    assert down.records(at_least=1, surface="main")[0]["reason"]
 
 
 def test_a_container_that_is_not_there_is_a_503_with_retry_after(gateway):
@@ -80,10 +80,10 @@ def test_connections_are_reused_but_not_for_a_connections_first_request(standin,
     connection = client.connection(gw.port["main"], "web.home.example")
     peers = []
     for _ in range(4):
-        peers.append(client.request(gw.port["main"], "web.home.example", "/", connection=connection).json()["peer"])
+        peers.append(client.request(gw.port["main"], "web.home.example", "/", connection=connection).json()["peer_port"])
     connection.close()
     assert len(set(peers)) <= 2, "later requests share a connection"
-    assert gw.get("macbook", "web").json()["peer"] not in peers, "a new client connection starts on a fresh one"
+    assert gw.get("macbook", "web").json()["peer_port"] not in peers, "a new client connection starts on a fresh one"
 
 
 def test_a_kept_connection_that_the_instance_closed_costs_no_request(gateway):

@@ -37,7 +37,7 @@ def test_a_body_with_a_length_arrives_whole(gw):
 
 def test_a_chunked_body_arrives_whole_in_both_directions(gw):
     body = [os.urandom(7000) for _ in range(40)]
-    answer = gw.get("macbook", "grafana", "/echo?chunked=1", method="POST", body=iter(body), headers={"Transfer-Encoding": "chunked"})
+    answer = gw.get("macbook", "grafana", "/echo?chunked=1", method="POST", body=iter(body))
     assert answer.status == 200 and answer.body == b"".join(body)
 
 
@@ -120,7 +120,7 @@ def test_a_client_that_leaves_an_event_stream_frees_the_instance(gw):
     tls.sendall(b"GET /events?n=100000&interval_ms=50 HTTP/1.1\r\n" + HOST + b"\r\n")
     read_head(tls)
     tls.close()
-    record = gw.records(at_least=1)[0]
+    record = gw.records(at_least=1, surface="main")[0]
     assert record["status"] == 200 and record["reason"]
 
 
@@ -202,5 +202,5 @@ def test_an_instance_that_does_not_read_stops_the_client_not_the_gate(standin, g
 def test_large_transfers_are_whole(gw):
     answer = gw.get("macbook", "grafana", "/bytes/50000000")
     assert len(answer.body) == 50_000_000
-    answer = gw.get("macbook", "grafana", "/echo", method="POST", body=answer.body)
-    assert len(answer.body) == 50_000_000
+    answer = gw.get("macbook", "grafana", "/upload", method="POST", body=answer.body)
+    assert "50000000" in answer.text

@@ -92,7 +92,7 @@ def test_refused(gw, what):
     assert line[0] == b"HTTP/1.1" and (int(line[1]) == status if status else 400 <= int(line[1]) < 600), got
     assert got.count(b"HTTP/1.1 ") == 1, "one answer, and nothing of what followed was read as a request"
     assert b"connection: close" in got.lower()
-    records = gw.records(at_least=1)
+    records = gw.records(at_least=1, surface="main")
     assert len(records) == 1 and records[0]["denied"] and not records[0].get("instance")
 
 
@@ -161,4 +161,4 @@ def test_nobody_is_closed_before_tls(gw):
     with pytest.raises((OSError, EOFError)):
         with gw.tls("nobody", "grafana"):
             pass
-    assert gw.records(at_least=1)[0]["denied"]
+    assert gw.records(at_least=1, surface="main")[0]["denied"] == "nobody"
