@@ -16,6 +16,7 @@ struct cli_command {
 /* Subcommands, one file each: cli/NAME.c. */
 int cli_ca(int argc, char **argv);
 int cli_check(int argc, char **argv);
+int cli_lab(int argc, char **argv);
 int cli_render(int argc, char **argv);
 int cli_run(int argc, char **argv);
 

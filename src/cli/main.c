@@ -12,6 +12,7 @@ static const struct cli_command commands[] = {
     { "run", "serve what the declaration says on this gateway", cli_run },
     { "ca", "the internal certificate authority: show it, export what clients are to trust", cli_ca },
     { "render", "write the declaration as a firewall's rules", cli_render },
+    { "lab", "the declared machines as namespaces on this one: try who reaches what", cli_lab },
 };
 
 static const struct cli_command *command_find(const char *name)
