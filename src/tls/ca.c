@@ -111,7 +111,10 @@ static int finish(struct tls_pair *pair, bool extended, EVP_PKEY *signer, int r,
     return 0;
 }
 
-int tls_ca_make_root(struct str domain, int64_t now, int64_t life_s, struct tls_pair *ret, struct error *err)
+/* issuer NULL: a root. Names are marked, so that a device's list shows which is which after a reinstallation, and no two authorities share
+ * one (a certificate whose subject is its issuer's counts as self-issued and escapes the limit on path length). */
+static int make_authority(struct tls_pair *issuer, const char *kind, struct str domain, int64_t now, int64_t life_s, struct tls_pair *ret,
+                          struct error *err)
 {
     struct tls_pair pair = { 0 };
     char name[TLS_CHAIN_NAME_MAX + 64];
@@ -120,29 +123,22 @@ int tls_ca_make_root(struct str domain, int64_t now, int64_t life_s, struct tls_
     int r = is_plain(domain) && RAND_bytes(mark, sizeof mark) == 1 ? 0 : -EIO;
 
     if (r == 0) {
-        /* Marked, so that a device's list shows which is which after a reinstallation, and no two roots share a name. */
-        snprintf(name, sizeof name, "postern %02x%02x%02x root for %.*s", mark[0], mark[1], mark[2], STR_ARG(domain));
-        r = begin(&pair, NULL, name, now, life_s);
+        snprintf(name, sizeof name, "postern %02x%02x%02x %s for %.*s", mark[0], mark[1], mark[2], kind, STR_ARG(domain));
+        r = begin(&pair, issuer, name, now, life_s);
     }
     if (r == 0)
-        extended = add_ca_extensions(pair.chain[0], pair.chain[0], domain, 1);
-    return finish(&pair, extended, pair.key, r, ret, err);
+        extended = add_ca_extensions(pair.chain[0], issuer ? issuer->chain[0] : pair.chain[0], domain, issuer ? 0 : 1);
+    return finish(&pair, extended, issuer ? issuer->key : pair.key, r, ret, err);
+}
+
+int tls_ca_make_root(struct str domain, int64_t now, int64_t life_s, struct tls_pair *ret, struct error *err)
+{
+    return make_authority(NULL, "root", domain, now, life_s, ret, err);
 }
 
 int tls_ca_make_intermediate(struct tls_pair *root, struct str domain, int64_t now, int64_t life_s, struct tls_pair *ret, struct error *err)
 {
-    struct tls_pair pair = { 0 };
-    char name[TLS_CHAIN_NAME_MAX + 64];
-    bool extended = false;
-    int r = is_plain(domain) ? 0 : -EIO;
-
-    if (r == 0) {
-        snprintf(name, sizeof name, "postern node for %.*s", STR_ARG(domain));
-        r = begin(&pair, root, name, now, life_s);
-    }
-    if (r == 0)
-        extended = add_ca_extensions(pair.chain[0], root->chain[0], domain, 0);
-    return finish(&pair, extended, root->key, r, ret, err);
+    return make_authority(root, "node", domain, now, life_s, ret, err);
 }
 
 static void write_alternatives(char *text, size_t size, struct str name)
