@@ -30,7 +30,11 @@ fuzz:
 	@tools/need build fuzz
 	@tools/run-fuzz
 
+# A PREFIX given here and not at the first build is compiled in first: postern knows where its roles are.
 install: build
+ifneq ($(origin PREFIX),file)
+	@meson configure $(BUILD) --prefix=$(PREFIX) && ninja -C $(BUILD)
+endif
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild
 
 clean:

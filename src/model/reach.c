@@ -44,7 +44,9 @@ static void check_reached(struct reader *r)
         bool is_starred = service->kind == MODEL_KIND_WEB && read_service_surfaces(service) & star;
         if (reached[i] || is_starred || service->kind == MODEL_KIND_INTERNAL)
             continue;
-        read_warning_at(r, service->name, service->surfaces.n && star ? STR("a '*' over another surface doesn't mean it") : STR("grant it, or say 'internal: true' if that is meant"),
+        read_warning_at(r, service->name,
+                        service->surfaces.n && star ? STR("a '*' over another surface doesn't mean it")
+                                                    : STR("grant it, or say 'internal: true' if that is meant"),
                         "no grant lets anybody reach %s", read_quote(r, service->name.text));
     }
 }

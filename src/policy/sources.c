@@ -65,7 +65,7 @@ static void close_before(struct sweep *s, const struct address *first)
     }
 }
 
-static void open(struct sweep *s, const struct source_range *range)
+static void open_range(struct sweep *s, const struct source_range *range)
 {
     close_before(s, &range->first);
     struct address before = range->first;
@@ -129,7 +129,7 @@ int sources_init(struct sources *ret, const struct model *model, struct arena *a
     uint32_t n = collect(model, ranges);
     qsort(ranges, n, sizeof *ranges, compare_ranges);
     for (uint32_t i = 0; i < n; i++)
-        open(&sweep, &ranges[i]);
+        open_range(&sweep, &ranges[i]);
     close_before(&sweep, NULL);
     split_families(&sources);
     *ret = sources;

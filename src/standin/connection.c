@@ -50,7 +50,8 @@ int connection_open(struct standin *standin, int fd, const struct protocol *prot
     standin->connections = connection;
 
     if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && address_from_sockaddr((struct sockaddr *)&peer, &connection->peer))
-        connection->peer_port = ntohs(((struct sockaddr_in *)&peer)->sin_port); /* NOLINT(clang-analyzer-core.CallAndMessage): the same place in both families */
+        /* the same place in both families */
+        connection->peer_port = ntohs(((struct sockaddr_in *)&peer)->sin_port); /* NOLINT(clang-analyzer-core.CallAndMessage): it is */
     if (tls) {
         connection->tls = SSL_new(standin->tls);
         if (!connection->tls || SSL_set_fd(connection->tls, fd) != 1) {
