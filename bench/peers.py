@@ -170,13 +170,15 @@ class Postern(Peer):
         return os.path.exists(os.path.join(self.setting.build, "postern"))
 
     def command(self, configuration, host="gate", directory=None):
+        with open(configuration, encoding="utf-8") as text:
+            logs = re.search("^log:", text.read(), re.M) is not None
         directory = directory or os.path.dirname(configuration)
         return [os.path.join(self.setting.build, "postern"), "run", "-f", configuration, "--host", host,
                 "--run-directory", os.path.join(directory, "run"), "--state-directory", os.path.join(directory, "state"),
-                "--container-directory", os.path.join(directory, "containers")]
+                "--container-directory", os.path.join(directory, "containers"), "--log-requests" if logs else "--no-log-requests"]
 
     def version(self):
-        return subprocess.run([os.path.join(self.setting.build, "postern"), "--version"], capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run([os.path.join(self.setting.build, "postern"), "--version"], capture_output=True, text=True, check=False).stdout.split()[-1]
 
 
 PEERS = [Postern, Nginx, Haproxy, H2o, Nghttpx, Caddy]

@@ -344,4 +344,4 @@ const char *ipc_type_name(enum ipc_type type);
 bool ipc_may_send(enum ipc_role sender, enum ipc_role receiver, enum ipc_type type);
 
 /* Fills a header of a message variable. */
-#define IPC_HEADER(type_, message) ((struct ipc_header){ .type = (type_), .size = sizeof(message) })
+#define IPC_HEADER(type_, message) ((struct ipc_header){ .type = (uint16_t)(type_), .size = sizeof(message) })

@@ -80,7 +80,9 @@ static void wire_worker(struct parent *parent, struct child *worker)
         child_kill(worker, strerror(-r));
         return;
     }
-    struct ipc_channel to_logger = { .header = IPC_HEADER(IPC_PARENT_CHANNEL, to_logger), .peer = IPC_ROLE_LOGGER, .surface = IMAGE_NONE, .worker = IMAGE_NONE };
+    struct ipc_channel to_logger = {
+        .header = IPC_HEADER(IPC_PARENT_CHANNEL, to_logger), .peer = IPC_ROLE_LOGGER, .surface = IMAGE_NONE, .worker = IMAGE_NONE
+    };
     child_send(parent, worker, &to_logger, &worker->records[1], 1);
     close(TAKE_FD(worker->records[1]));
     if (logger)

@@ -280,8 +280,10 @@ static void test_prefix_search_is_the_linear_one(void **state)
             for (unsigned i = 0; i < 3 && n < wanted; i++) {
                 struct address a = { { [14] = (uint8_t)i, [15] = (uint8_t)random_next(&seed) } };
                 struct address_prefix p = { address_mask(&a, bits), (uint8_t)bits };
-                if (n == 0 || prefixes[n - 1].prefix.bits != bits || address_compare(&prefixes[n - 1].prefix.address, &p.address) < 0)
-                    prefixes[n++] = (struct image_prefix){ .prefix = p, .principal = n };
+                if (n == 0 || prefixes[n - 1].prefix.bits != bits || address_compare(&prefixes[n - 1].prefix.address, &p.address) < 0) {
+                    prefixes[n] = (struct image_prefix){ .prefix = p, .principal = n };
+                    n++;
+                }
             }
         struct address asked = { { [14] = (uint8_t)random_below(&seed, 4), [15] = (uint8_t)random_next(&seed) } };
         unsigned max_bits = random_below(&seed, 129);
