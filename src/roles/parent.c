@@ -240,6 +240,7 @@ void parent_stop(struct parent *parent, int exit_status, uint32_t grace_ms)
         else if (child->role == IPC_ROLE_WORKER)
             child_drain(parent, child, grace_ms);
     }
+    parent_on_progress(parent); /* there may be no worker to wait for */
 }
 
 /* ---- the loop ---- */
@@ -369,7 +370,10 @@ static int open_descriptors(struct parent *parent)
         close(fd);
     parent->stdout_fd = open_for_writing(STDOUT_FILENO);
     parent->stderr_fd = open_for_writing(STDERR_FILENO);
-    return parent->null_fd < 0 || parent->stdout_fd < 0 || parent->stderr_fd < 0 ? -errno : 0;
+    if (parent->null_fd < 0 || parent->stdout_fd < 0 || parent->stderr_fd < 0)
+        return -errno;
+    /* One open file for all of us, or lines in a plain file would be written over each other. */
+    return dup2(parent->stdout_fd, STDOUT_FILENO) < 0 || dup2(parent->stderr_fd, STDERR_FILENO) < 0 ? -errno : 0;
 }
 
 static int open_loop(struct parent *parent)
