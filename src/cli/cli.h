@@ -17,8 +17,10 @@ struct cli_command {
 int cli_ca(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_lab(int argc, char **argv);
+int cli_reload(int argc, char **argv);
 int cli_render(int argc, char **argv);
 int cli_run(int argc, char **argv);
+int cli_upgrade(int argc, char **argv);
 
 /* Whether to colour what goes to the stream: a terminal, and NO_COLOR unset. */
 bool cli_colour(FILE *stream);

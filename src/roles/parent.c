@@ -148,7 +148,7 @@ static void report_missing(const struct parent *parent)
             confine_format(missing, text));
 }
 
-static void write_pid_file(const struct parent *parent)
+void parent_write_pid_file(const struct parent *parent)
 {
     char path[PATH_MAX], temporary[PATH_MAX];
     snprintf(path, sizeof path, "%s/postern.pid", parent->options.run_directory);
@@ -172,7 +172,7 @@ static void begin_serving(struct parent *parent)
 {
     parent->state = PARENT_SERVING;
     listen_publish(parent);
-    write_pid_file(parent);
+    parent_write_pid_file(parent);
     log_info("serving as %s, revision %s", parent->host, parent->current->revision);
     report_missing(parent);
     notify_manager("READY=1");

@@ -277,5 +277,7 @@ uint32_t parent_uid_of_acme(const struct parent *parent);
 void parent_stop(struct parent *parent, int exit_status, uint32_t grace_ms);
 /* A role got ready, or ended: the start may be complete or have failed, the end may be near. */
 void parent_on_progress(struct parent *parent);
+/* Writes RUNDIR/postern.pid: this process serves, from now on or still. */
+void parent_write_pid_file(const struct parent *parent);
 /* Reads what the role's channel has. */
 void parent_dispatch(struct parent *parent, struct child *child);

@@ -28,7 +28,7 @@ static void end_attempt(struct parent *parent, const char *why)
         kill(parent->upgrade.pid, SIGKILL); /* its roles end with it */
     close(TAKE_FD(parent->upgrade.channel));
     parent->upgrade.deadline_ms = 0;
-    notify_manager("READY=1");
+    parent_write_pid_file(parent); /* tells 'postern upgrade' that it is over */
 }
 
 static _Noreturn void become_successor(const struct parent *parent, int channel)
