@@ -59,13 +59,20 @@ static void read_tree(struct reader *r)
         check_whole(r);
 }
 
+/* Some editors put a byte order mark before the text. */
+static struct str without_mark(struct str text)
+{
+    struct str mark = STR("\xef\xbb\xbf");
+    return str_starts_with(text, mark) ? str_skip(text, mark.len) : text;
+}
+
 static struct model *model_new(struct str text, struct str file)
 {
     struct model *model = calloc(1, sizeof *model);
     if (!model)
         return NULL;
     arena_init(&model->arena, READER_MODEL_MAX);
-    model->source = arena_copy(&model->arena, text);
+    model->source = arena_copy(&model->arena, without_mark(text));
     model->file = arena_copy(&model->arena, file);
     if (!model->source.ptr || !model->file.ptr)
         model = model_free(model);

@@ -3,9 +3,10 @@
 
 enum { REPORT_WIDTH = 140, REPORT_BEFORE = 60 };
 
+/* Places don't count a byte order mark before the text. */
 static struct str source_line(struct str source, uint32_t line)
 {
-    struct str rest = source;
+    struct str mark = STR("\xef\xbb\xbf"), rest = str_starts_with(source, mark) ? str_skip(source, mark.len) : source;
     for (uint32_t i = 1; i < line && rest.len; i++) {
         const char *p = rest.ptr;
         size_t at = 0;

@@ -1,7 +1,8 @@
 /* The file as bytes: what is refused before YAML is thought of. */
 #include "model/read.h"
 
-#include <stdio.h>
+/* libfyaml reads ahead for as long as a line, or an open bracket, may turn out to be a key: 16 MB of either cost it gigabytes. */
+enum { SOURCE_LINE_MAX = 256 << 10, SOURCE_BRACKETS_MAX = 1000 };
 
 struct character {
     uint32_t value;
@@ -52,6 +53,7 @@ static bool source_report(struct diagnostics *d, struct model_place at, struct c
 bool source_check(struct diagnostics *d, struct str source)
 {
     struct model_place at = { 1, 1 };
+    size_t line_start = 0, n_open = 0;
     if (source.len > MODEL_FILE_SIZE_MAX) {
         diagnose_add(d, MODEL_ERROR, (struct model_place){ 0, 0 }, 1, STR_NONE, "the file is larger than %d MB", MODEL_FILE_SIZE_MAX >> 20);
         return false;
@@ -62,7 +64,14 @@ bool source_check(struct diagnostics *d, struct str source)
         if (c.length == 0 || is_deceptive(c.value))
             return source_report(d, at, c);
         i += c.length;
+        n_open += byte == '[' || byte == '{';
+        n_open -= n_open && (byte == ']' || byte == '}');
+        if (n_open > SOURCE_BRACKETS_MAX || i - line_start > SOURCE_LINE_MAX) {
+            diagnose_add(d, MODEL_ERROR, at, 1, STR_NONE, n_open > SOURCE_BRACKETS_MAX ? "nested too deeply" : "this line is longer than 256 KB");
+            return false;
+        }
         bool is_break = byte == '\n' || (byte == '\r' && (i == source.len || source.ptr[i] != '\n'));
+        line_start = is_break ? i : line_start;
         at = is_break ? (struct model_place){ at.line + 1, 1 } : (struct model_place){ at.line, at.column + 1 };
     }
     return true;
