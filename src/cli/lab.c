@@ -18,7 +18,7 @@
 static const char usage[] =
     "usage: postern lab up [FILE]          bring up the declared machines, networks, services and gateways\n"
     "       postern lab demo [FILE]        up, try every path, show who reached what; stay up until interrupted\n"
-    "       postern lab exec HOST [-- CMD...]  run a command (a shell) on one of the machines\n"
+    "       postern lab exec HOST[/CONTAINER] [-- CMD...]  run a command (a shell) on one of the machines\n"
     "       postern lab status             what runs\n"
     "       postern lab down               take it all down\n"
     "\n"
@@ -219,13 +219,13 @@ static void set_trust(void)
         unsetenv(proxies[i]);
 }
 
-static void exec_in_host(const char *host, char **command)
+static void exec_in_host(const char *host, const char *container, char **command)
 {
     struct error err = { "" };
     const char *shell = getenv("SHELL");
     char *const interactive[] = { (char *)(uintptr_t)(shell ? shell : "/bin/sh"), NULL };
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (space_enter_host(host, NULL, &err) < 0) {
+    if (space_enter_host(host, container, &err) < 0) {
         fprintf(stderr, "postern lab: %s\n", err.text);
         _exit(CLI_UNKNOWN);
     }
@@ -236,7 +236,7 @@ static void exec_in_host(const char *host, char **command)
     _exit(status);
 }
 
-static int lab_exec(const struct lab_arguments *arguments, const char *host, char **command)
+static int lab_exec(const struct lab_arguments *arguments, const char *where, char **command)
 {
     struct space space;
     struct error err = { "" };
@@ -246,13 +246,18 @@ static int lab_exec(const struct lab_arguments *arguments, const char *host, cha
         fprintf(stderr, "postern lab: %s\n", err.text);
         return CLI_UNKNOWN;
     }
-    if (!space_has_host(host)) {
-        fprintf(stderr, "postern lab: the lab has no host '%s'; 'postern lab status' lists them\n", host);
+    char host[SPACE_NAME_MAX * 4], container[PATH_MAX] = "";
+    struct str name = str_of(where), host_name = str_split(&name, '/');
+    str_copy(host, sizeof(host), host_name);
+    if (name.len)
+        snprintf(container, sizeof(container), "containers/%.*s", STR_ARG(name));
+    if (!space_has_host(host, name.len ? container : NULL)) {
+        fprintf(stderr, "postern lab: the lab has no host '%s'; 'postern lab status' lists them\n", where);
         return CLI_UNKNOWN;
     }
     pid_t pid = fork();
     if (pid == 0)
-        exec_in_host(host, command);
+        exec_in_host(host, name.len ? container : NULL, command);
     /* The terminal's signals are for the command, which is in our process group. */
     sigaction(SIGINT, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
     sigaction(SIGQUIT, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);

@@ -17,6 +17,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static bool is_host_name(const char *name)
+{
+    return name[0] && !strchr(name, '/') && name[0] != '.';
+}
+
 static bool is_name(const char *name)
 {
     size_t length = strlen(name);
@@ -191,11 +196,11 @@ static int bind_over(const char *from, const char *to, unsigned long more)
     return mount(from, to, NULL, MS_BIND | more, NULL) < 0 ? -errno : 0;
 }
 
-bool space_has_host(const char *host)
+bool space_has_host(const char *host, const char *container)
 {
     char path[PATH_MAX];
-    int n = snprintf(path, sizeof(path), SPACE_HOSTS "/%s/net", host);
-    return is_name(host) && n > 0 && n < PATH_MAX && access(path, F_OK) == 0;
+    int n = snprintf(path, sizeof(path), SPACE_HOSTS "/%s/%s", host, container ? container : "net");
+    return is_host_name(host) && !(container && strstr(container, "..")) && n > 0 && n < PATH_MAX && access(path, F_OK) == 0;
 }
 
 int space_enter_host(const char *host, const char *container, struct error *err)

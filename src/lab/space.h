@@ -49,5 +49,5 @@ int space_enter(int supervisor, struct error *err) must_check;
 /* From inside a lab into one of its hosts: its network namespace, its /run, its names. container: the network namespace below the
  * host's /run instead of the host's own; NULL for that. Afterwards only exec or exit is sensible. */
 int space_enter_host(const char *host, const char *container, struct error *err) must_check;
-/* Whether the lab that the process is in has that host. */
-bool space_has_host(const char *host);
+/* Whether the lab that the process is in has that host, and, where not NULL, that container on it. */
+bool space_has_host(const char *host, const char *container);
