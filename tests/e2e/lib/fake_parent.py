@@ -53,8 +53,8 @@ class _Header:
                 widest = max(widest, align)
         return fields, offset + -offset % widest
 
-    def pack(self, name, **values):
-        fields, size = self.fields(name)
+    def pack(self, structure, /, **values):
+        fields, size = self.fields(structure)
         data = bytearray(size)
         for field, code, count, offset in fields:
             value = values.pop(field, None)
@@ -64,7 +64,7 @@ class _Header:
                 struct.pack_into(f"{count}s", data, offset, value.encode() if isinstance(value, str) else value)
             else:
                 struct.pack_into(f"{count or 1}{code}", data, offset, *(value if count else [value]))
-        assert not values, f"struct {name} has no {', '.join(values)}"
+        assert not values, f"struct {structure} has no {', '.join(values)}"
         return bytes(data)
 
     def unpack(self, name, data):
