@@ -8,6 +8,7 @@
 
 #include "gateway/back_pool.h"
 #include "gateway/dialer.h"
+#include "gateway/forward.h"
 #include "gateway/head_writer.h"
 #include "gateway/transport.h"
 #include "http/h1.h"
@@ -118,18 +119,9 @@ void back_h1_close_idle(struct gateway *gw, struct back_group *group)
 
 /* ---- the request ---- */
 
-static void write_forwarded(struct head_writer *w, const struct exchange *x, const struct http_head *head, const struct image_principal *principal)
+static void write_field(void *self, struct str name, struct str value)
 {
-    char address[ADDRESS_TEXT_SIZE];
-    struct image view = x->gw->view;
-    struct str host = image_str(view, principal->host);
-    head_write_field(w, STR("X-Forwarded-For"), str_of(address_format(&x->client, address)));
-    head_write(w, STR("X-Forwarded-Proto: https\r\n"));
-    head_write_field(w, STR("X-Forwarded-Host"), head->authority);
-    if (host.len)
-        head_write_field(w, STR("Postern-Host"), host);
-    head_write_field(w, STR("Postern-Segment"), image_str(view, principal->segment));
-    head_write_field(w, STR("Postern-Request-Id"), str_of(x->record.id));
+    head_write_field(self, name, value);
 }
 
 /* RFC 8441 section 5 to RFC 6455 section 4.1: the key that HTTP/2 leaves out. */
@@ -157,23 +149,6 @@ static void write_framing(struct head_writer *w, struct exchange *x, const struc
     }
 }
 
-static bool request_field_passes(const struct http_field *field)
-{
-    if (field->flags & HTTP_FIELD_HOP)
-        return false;
-    switch (field->id) {
-    case HTTP_HOST:
-    case HTTP_CONTENT_LENGTH:
-    case HTTP_EXPECT:
-    case HTTP_FORWARDED:
-    case HTTP_IDENTITY:
-    case HTTP_REQUEST_ID:
-        return false;
-    default:
-        return true;
-    }
-}
-
 int back_h1_pack(struct exchange *x, const struct http_head *head, const struct image_principal *principal, bool has_body)
 {
     struct head_writer w = { .ptr = x->gw->head_out, .cap = GATEWAY_HEAD_SIZE };
@@ -184,7 +159,7 @@ int back_h1_pack(struct exchange *x, const struct http_head *head, const struct 
     head_write(&w, head->authority);
     head_write(&w, STR("\r\n"));
     for (uint32_t i = 0; i < head->n_fields; i++)
-        if (request_field_passes(&head->fields[i]))
+        if (forward_request_passes(&head->fields[i]))
             head_write_field(&w, head->fields[i].name, head->fields[i].value);
     write_framing(&w, x, head, has_body);
     if (head->expect_continue)
@@ -197,7 +172,7 @@ int back_h1_pack(struct exchange *x, const struct http_head *head, const struct 
     }
     if (x->extended_connect)
         write_websocket_key(&w, x);
-    write_forwarded(&w, x, head, principal);
+    forward_identity(x, head, principal, write_field, &w);
     head_write(&w, STR("\r\n"));
     if (w.overflowed)
         return -E2BIG;
@@ -251,7 +226,7 @@ static void back_trailers(void *self, const struct http_head *trailers)
     }
     head_write(&w, STR("0\r\n"));
     for (uint32_t i = 0; i < trailers->n_fields; i++)
-        if (request_field_passes(&trailers->fields[i]))
+        if (forward_request_passes(&trailers->fields[i]))
             head_write_field(&w, trailers->fields[i].name, trailers->fields[i].value);
     head_write(&w, STR("\r\n"));
     if (!w.overflowed && transport_write(&b->t, str_make(w.ptr, w.len)) == 0)

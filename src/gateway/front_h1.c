@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "gateway/answer.h"
+#include "gateway/forward.h"
 #include "gateway/head_writer.h"
 
 enum front_state { FRONT_HEAD, FRONT_BODY, FRONT_TRAILERS, FRONT_WAIT, FRONT_TUNNEL };
@@ -94,22 +95,6 @@ static void write_held(struct gateway *gw)
         (void)!transport_write(&holder->t, str_make(gw->head_held, gw->head_held_len)); /* a failure shows as an event */
 }
 
-static bool response_field_passes(const struct http_field *field, bool keep_length, bool keep_id)
-{
-    if (field->flags & HTTP_FIELD_HOP)
-        return false;
-    switch (field->id) {
-    case HTTP_CONTENT_LENGTH:
-        return keep_length;
-    case HTTP_REQUEST_ID:
-        return keep_id;
-    case HTTP_ALT_SVC:
-        return false;
-    default:
-        return true;
-    }
-}
-
 static void write_status_line(struct head_writer *w, const struct http_head *head)
 {
     head_write(w, STR("HTTP/1.1 "));
@@ -141,7 +126,7 @@ static void write_head(struct head_writer *w, struct client *client, const struc
     bool own_answer = h1->x == NULL; /* before there was an exchange: it names its request itself */
     write_status_line(w, head);
     for (uint32_t i = 0; i < head->n_fields; i++)
-        if (response_field_passes(&head->fields[i], head->status != 204, own_answer))
+        if (forward_response_passes(&head->fields[i], head->status != 204, own_answer))
             head_write_field(w, head->fields[i].name, head->fields[i].value);
     if (head->status < 200) {
         if (head->status == 101) {
@@ -261,7 +246,7 @@ static void front_trailers(void *self, const struct http_head *trailers)
     struct head_writer w = { .ptr = gw->head_out, .cap = GATEWAY_HEAD_SIZE };
     head_write(&w, STR("0\r\n"));
     for (uint32_t i = 0; i < trailers->n_fields; i++)
-        if (response_field_passes(&trailers->fields[i], false, false))
+        if (forward_response_passes(&trailers->fields[i], false, false))
             head_write_field(&w, trailers->fields[i].name, trailers->fields[i].value);
     head_write(&w, STR("\r\n"));
     if (w.overflowed)

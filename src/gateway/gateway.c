@@ -10,6 +10,7 @@
 #include "gateway/back_pool.h"
 #include "gateway/client.h"
 #include "gateway/dialer.h"
+#include "gateway/h2_session.h"
 #include "gateway/recorder.h"
 #include "tls/client.h"
 #include "tls/context.h"
@@ -29,7 +30,8 @@ static int scratches_init(struct gateway *gw)
     gw->plain_back = malloc(GATEWAY_PLAIN_SIZE);
     gw->head_out = malloc(GATEWAY_HEAD_SIZE);
     gw->head_held = malloc(GATEWAY_HEAD_SIZE);
-    return gw->rx_scratch && gw->tx_scratch && gw->plain_in && gw->plain_back && gw->head_out && gw->head_held ? 0 : -ENOMEM;
+    gw->h2 = h2_shared_new();
+    return gw->rx_scratch && gw->tx_scratch && gw->plain_in && gw->plain_back && gw->head_out && gw->head_held && gw->h2 ? 0 : -ENOMEM;
 }
 
 int gateway_init(struct gateway *gw, struct image view, void *map, size_t size, struct metrics_page *metrics, uint32_t worker)
@@ -77,6 +79,7 @@ void gateway_deinit(struct gateway *gw)
     free(gw->plain_back);
     free(gw->head_out);
     free(gw->head_held);
+    free(gw->h2);
     munmap(gw->view_map, gw->view_size);
 }
 

@@ -21,6 +21,7 @@ struct exchange;
 struct transport;
 struct tls_client;
 struct tls_context;
+struct h2_shared;
 struct back_groups;
 
 enum {
@@ -89,6 +90,8 @@ struct gateway {
     char *plain_in, *plain_back;     /* GATEWAY_PLAIN_SIZE each: read from clients, from instances */
     char *head_out;                  /* GATEWAY_HEAD_SIZE */
     struct http_head head_in, head_back;
+
+    struct h2_shared *h2;            /* HTTP/2's scratches (h2_session.h) */
 
     struct client *held_by;          /* whose response head waits in head_held for the body's first piece */
     char *head_held;                 /* GATEWAY_HEAD_SIZE */

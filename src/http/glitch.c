@@ -27,7 +27,7 @@ enum glitch_verdict glitch_add(struct glitch *glitch, enum glitch_event event, u
     return glitch->score >= GLITCH_LIMIT ? GLITCH_CUT : glitch->score >= GLITCH_END_AT ? GLITCH_END : GLITCH_FINE;
 }
 
-void glitch_note_data_sent(struct glitch *glitch)
+void glitch_earn_updates(struct glitch *glitch)
 {
     if (glitch->update_credit < GLITCH_UPDATE_CREDIT_MAX)
         glitch->update_credit += 2;

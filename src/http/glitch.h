@@ -12,7 +12,7 @@ enum glitch_event {
     GLITCH_SETTINGS,       /* SETTINGS after the first */
     GLITCH_PING,
     GLITCH_EMPTY_DATA,     /* DATA without data, not the end */
-    GLITCH_WINDOW_UPDATE,  /* one that nothing we sent explains */
+    GLITCH_WINDOW_UPDATE,  /* one that no request or frame of ours explains */
     GLITCH_PRIORITY,
     GLITCH_UNKNOWN_FRAME,
     GLITCH_REFUSED_HEAD,   /* a message that HTTP's rules refuse */
@@ -26,7 +26,7 @@ enum {
     GLITCH_LIMIT = 10000,
     GLITCH_END_AT = GLITCH_LIMIT / 4 * 3,
     GLITCH_FORGIVEN_PER_S = 1000,
-    GLITCH_UPDATE_CREDIT_MAX = 1000, /* WINDOW_UPDATEs that frames of ours have earned */
+    GLITCH_UPDATE_CREDIT_MAX = 1000, /* of WINDOW_UPDATEs that are explained */
 };
 
 struct glitch {
@@ -37,7 +37,7 @@ struct glitch {
 
 /* All zero is a new connection's. now_ms never goes back. */
 enum glitch_verdict glitch_add(struct glitch *glitch, enum glitch_event event, uint64_t now_ms);
-/* A DATA frame went out: its receiver may well answer with a WINDOW_UPDATE for the stream and one for the connection. */
-void glitch_note_data_sent(struct glitch *glitch);
+/* A request came or a DATA frame went out: WINDOW_UPDATEs for a stream and the connection may well follow. */
+void glitch_earn_updates(struct glitch *glitch);
 /* A WINDOW_UPDATE came in. */
 enum glitch_verdict glitch_add_window_update(struct glitch *glitch, uint64_t now_ms);
