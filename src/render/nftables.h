@@ -7,8 +7,8 @@
  * The mesh's file (table inet postern_mesh) stands for the mesh's own filter where a network namespace is the mesh: it forwards declared
  * flows between hosts and refuses the rest at once with "administratively prohibited" (a connect fails with EHOSTUNREACH or EACCES, where a
  * port without a listener says ECONNREFUSED). The namespace either routes between its hosts, or bridges them with br_netfilter in force
- * (net.bridge.bridge-nf-call-iptables and -ip6tables 1) and has routes to the mesh's prefixes on the bridge: refusals are sent along them (for IPv6 from the
- * bridge's own link-local address, which net.ipv6.conf.BRIDGE.accept_dad=0 makes good at once).
+ * (net.bridge.bridge-nf-call-iptables and -ip6tables 1) and has routes to the mesh's prefixes on the bridge: refusals are sent along them,
+ * for IPv6 from the bridge's own link-local address, which net.ipv6.conf.BRIDGE.accept_dad=0 makes good at once.
  * The kernel limits refusals per host (some six at once) and in all (50 at once): in that namespace, net.ipv4.icmp_ratelimit=0,
  * net.ipv6.icmp.ratelimit=0 and, where it has them, large net.ipv4.icmp_msgs_per_sec and _burst lift that. A refusal that arrives while
  * connect() still holds its socket counts for the next SYN only: it may take a second to be seen. */
