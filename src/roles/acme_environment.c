@@ -106,7 +106,7 @@ int acme_environment_read(const char *path, struct acme_environment *ret, struct
             length += (size_t)n;
     }
     if (r < 0)
-        error_set(err, "%s: %s; tls.acme.environment_file must name the file with the DNS provider's token", path, strerror(-r));
+        error_set(err, "%s: %s; environment-file: under tls: acme: must name the file with the DNS provider's token", path, strerror(-r));
     else if ((r = acme_environment_parse(text, ret, err)) < 0)
         error_wrap(err, "%s", path);
     if (r < 0 && text) {

@@ -205,10 +205,10 @@ void acme_lego_run(const char *directory, const struct acme_order *order, struct
     struct acme_environment environment = { 0 };
     struct error err = { "" };
     char said[sizeof answer->trouble] = "";
-    int r = acme_environment_read(order->environment_file, &environment, &err);
+    int r = order->environment_file[0] ? acme_environment_read(order->environment_file, &environment, &err) : 0;
 
     if (r == 0 && order->ca_file[0] && (r = copy_ca(directory, order->ca_file)) < 0)
-        error_set(&err, "%s: %s; tls.acme.ca_file must name the CA that the directory's own certificate is from", order->ca_file, strerror(-r));
+        error_set(&err, "%s: %s; ca: under tls: acme: must name the CA that the directory's own certificate is from", order->ca_file, strerror(-r));
     if (r == 0 && (r = write_file(directory, "request.csr", order->request, strlen(order->request))) < 0)
         error_set(&err, "%s: %s", directory, strerror(-r));
     if (r == 0) {

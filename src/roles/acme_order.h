@@ -11,11 +11,11 @@ enum {
 
 struct acme_order {
     uint64_t id;
-    char directory[512];        /* URL */
+    char directory[1040];       /* URL */
     char email[256];
     char provider[64];          /* lego's name of the DNS provider */
-    char environment_file[256]; /* KEY=VALUE lines: the provider's token */
-    char ca_file[256];          /* of the directory's own TLS; "": the system's */
+    char environment_file[1040]; /* KEY=VALUE lines: the provider's token; "": the provider needs none */
+    char ca_file[1040];         /* of the directory's own TLS; "": the system's */
     char request[ACME_REQUEST_MAX];
 };
 

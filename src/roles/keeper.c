@@ -143,8 +143,9 @@ static void refresh_all(struct keeper *keeper, bool files_changed)
     }
 }
 
-/* Milliseconds until something may be due: at most the time between two looks, so that a clock that jumps is noticed. */
-static int next_wait_ms(const struct keeper *keeper)
+/* When to look again, in monotonic milliseconds: when something may be due, at most the time between two looks, so that a wall clock that
+ * jumps is noticed. */
+static int64_t next_look_ms(const struct keeper *keeper)
 {
     int64_t now = keeper_now(), wait = keeper->check_every_s * 1000;
     for (uint32_t i = 0; i < keeper->n_surfaces; i++) {
@@ -155,11 +156,7 @@ static int next_wait_ms(const struct keeper *keeper)
                 wait = until > 1000 ? until : 1000;
         }
     }
-    if (keeper->files_due_ms) {
-        int64_t until = keeper->files_due_ms - keeper_now_ms();
-        wait = until < wait ? until : wait;
-    }
-    return wait > 0 ? (int)wait : 0;
+    return keeper_now_ms() + wait;
 }
 
 /* Landlock can't be widened and nothing can be started any more: for new places of certificate files, or a first ACME certificate, the
@@ -168,7 +165,7 @@ static bool needs_new_start(struct keeper *keeper, struct image keys, char *cons
 {
     char **wanted = NULL;
     size_t n_wanted = 0;
-    bool is_new = has_source(keys, IMAGE_CERTIFICATE_ACME) && keeper->acme < 0;
+    bool is_new = !keeper_acme_serves(keeper, keys);
 
     if (keeper_files_directories(keys, &wanted, &n_wanted) < 0)
         return is_new;
@@ -256,6 +253,7 @@ static void watch(struct keeper *keeper, int fd, void *mark)
 
 static void run(struct keeper *keeper, const struct places *places)
 {
+    int64_t look_ms = next_look_ms(keeper);
     bool go_on = true;
 
     watch(keeper, IPC_PARENT_FD, keeper);
@@ -264,7 +262,8 @@ static void run(struct keeper *keeper, const struct places *places)
     while (go_on) {
         /* One event at a time: handling one may close the channel that another is about. */
         struct epoll_event event;
-        int n = epoll_wait(keeper->epoll, &event, 1, next_wait_ms(keeper));
+        int64_t due_ms = keeper->files_due_ms && keeper->files_due_ms < look_ms ? keeper->files_due_ms : look_ms, left = due_ms - keeper_now_ms();
+        int n = epoll_wait(keeper->epoll, &event, 1, left > 0 ? (int)left : 0);
         if (n < 0 && errno != EINTR)
             break;
         if (n > 0 && event.data.ptr == keeper)
@@ -276,10 +275,15 @@ static void run(struct keeper *keeper, const struct places *places)
         else if (n > 0)
             keeper_channel_on_event(keeper, event.data.ptr, event.events);
         bool files_due = keeper->files_due_ms && keeper_now_ms() >= keeper->files_due_ms;
-        if (files_due)
-            keeper->files_due_ms = 0;
-        if (n <= 0 || files_due || event.data.ptr == &keeper->acme)
+        /* What is due is done in time, however busy the workers keep us. */
+        if (files_due || keeper_now_ms() >= look_ms) {
+            if (files_due)
+                keeper->files_due_ms = 0;
             refresh_all(keeper, files_due);
+            look_ms = next_look_ms(keeper);
+        } else if (n > 0 && (event.data.ptr == keeper || event.data.ptr == &keeper->acme)) {
+            look_ms = next_look_ms(keeper);
+        }
     }
 }
 
@@ -309,12 +313,13 @@ static void deinit(struct keeper *keeper, struct places *places)
 {
     keeper_channel_close_all(keeper);
     keeper_plan_free(keeper->surfaces, keeper->n_surfaces);
+    keeper_acme_stop(keeper);
     tls_pair_deinit(&keeper->node);
     keeper_state_close(&keeper->state);
     for (size_t i = 0; i < places->n; i++)
         free(places->directories[i]);
     free(places->directories);
-    const int fds[] = { keeper->inotify, keeper->epoll, keeper->acme };
+    const int fds[] = { keeper->inotify, keeper->epoll };
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         if (fds[i] >= 0)
             close(fds[i]);

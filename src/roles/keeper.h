@@ -73,6 +73,8 @@ struct keeper_channel {
     bool needs_chains, needs_tickets, waits_to_write;
 };
 
+enum { KEEPER_ACME_FILES_MAX = 64 };
+
 struct keeper {
     struct keeper_state state;
     struct tls_lifetimes lifetimes;
@@ -87,6 +89,8 @@ struct keeper {
     int inotify;
     int64_t files_due_ms;           /* monotonic; 0: nothing changed */
     int acme;                       /* channel to postern-acme; -1: none */
+    char *acme_files[KEEPER_ACME_FILES_MAX]; /* the environment files that it may read */
+    size_t n_acme_files;
     uint64_t last_order;
     int epoll;
 };
@@ -139,6 +143,9 @@ int keeper_files_load(struct keeper_certificate *certificate, struct tls_pair *r
 
 /* Starts postern-acme, which confines itself; before the keeper does. state: the state directory's path. 0 or a negative errno with err. */
 int keeper_acme_start(struct keeper *keeper, struct image keys, const char *state, uint32_t uid, uint32_t gid, struct error *err) must_check;
+/* Whether the child that was started can do all that the image wants of it. */
+bool keeper_acme_serves(const struct keeper *keeper, struct image keys);
+void keeper_acme_stop(struct keeper *keeper);
 /* How often the last attempts failed, and when the next may be: a keeper that restarts doesn't storm the authority. */
 void keeper_acme_restore(struct keeper *keeper, struct keeper_certificate *certificate);
 /* Asks for a certificate, or notes why not. */

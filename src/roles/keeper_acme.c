@@ -16,8 +16,6 @@
 #include "roles/acme_order.h"
 #include "roles/keeper.h"
 
-enum { ENVIRONMENT_FILES_MAX = 64 };
-
 /* The executable is beside our own. */
 static int find_executable(char *path, size_t size)
 {
@@ -46,17 +44,19 @@ static _Noreturn void become_child(int channel, char *const arguments[])
 int keeper_acme_start(struct keeper *keeper, struct image keys, const char *state, uint32_t uid, uint32_t gid, struct error *err)
 {
     char executable[512], uid_text[16], gid_text[16], directory[512];
-    char *arguments[5 + ENVIRONMENT_FILES_MAX] = { executable, uid_text, gid_text, directory };
+    char *arguments[5 + KEEPER_ACME_FILES_MAX] = { executable, uid_text, gid_text, directory };
     size_t n = 4;
+    bool is_wanted = false;
     int pair[2], size = 256 * 1024, r = 0;
 
     for (uint32_t i = 0; i < image_count(keys, IMAGE_CERTIFICATES); i++) {
         const struct image_certificate *certificate = image_certificate(keys, i);
         struct str file = image_str(keys, certificate->acme_environment_file);
-        if (certificate->source == IMAGE_CERTIFICATE_ACME && n < ARRAY_SIZE(arguments) - 1 && (arguments[n] = strndup(file.ptr, file.len)))
+        is_wanted |= certificate->source == IMAGE_CERTIFICATE_ACME;
+        if (certificate->source == IMAGE_CERTIFICATE_ACME && file.len > 0 && n < ARRAY_SIZE(arguments) - 1 && (arguments[n] = strndup(file.ptr, file.len)))
             n++;
     }
-    if (n == 4)
+    if (!is_wanted)
         return 0;
     snprintf(uid_text, sizeof uid_text, "%u", (unsigned)uid);
     snprintf(gid_text, sizeof gid_text, "%u", (unsigned)gid);
@@ -78,11 +78,36 @@ int keeper_acme_start(struct keeper *keeper, struct image keys, const char *stat
         }
         close(pair[1]);
     }
-    for (size_t i = 4; i < n; i++)
-        free(arguments[i]);
+    keeper->n_acme_files = n - 4;
+    memcpy(keeper->acme_files, &arguments[4], keeper->n_acme_files * sizeof arguments[0]);
     if (r < 0)
         error_set(err, "starting postern-acme: %s", strerror(-r));
     return r;
+}
+
+bool keeper_acme_serves(const struct keeper *keeper, struct image keys)
+{
+    for (uint32_t i = 0; i < image_count(keys, IMAGE_CERTIFICATES); i++) {
+        const struct image_certificate *certificate = image_certificate(keys, i);
+        struct str file = image_str(keys, certificate->acme_environment_file);
+        bool found = file.len == 0;
+        if (certificate->source != IMAGE_CERTIFICATE_ACME)
+            continue;
+        for (size_t j = 0; j < keeper->n_acme_files && !found; j++)
+            found = str_equal(file, str_of(keeper->acme_files[j]));
+        if (keeper->acme < 0 || !found)
+            return false;
+    }
+    return true;
+}
+
+void keeper_acme_stop(struct keeper *keeper)
+{
+    if (keeper->acme >= 0)
+        close(TAKE_FD(keeper->acme));
+    for (size_t i = 0; i < keeper->n_acme_files; i++)
+        free(keeper->acme_files[i]);
+    keeper->n_acme_files = 0;
 }
 
 /* ---- attempts, remembered across restarts ---- */
@@ -170,7 +195,7 @@ void keeper_acme_order(struct keeper *keeper, struct keeper_certificate *certifi
                     copy_into(order.provider, sizeof order.provider, certificate->acme_provider) &&
                     copy_into(order.environment_file, sizeof order.environment_file, certificate->acme_environment_file) &&
                     copy_into(order.ca_file, sizeof order.ca_file, certificate->acme_ca_file))) {
-        error_set(&err, "a value of tls.acme is too long");
+        error_set(&err, "a value under tls: acme: is too long");
         r = -EINVAL;
     }
     if (r == 0) {
