@@ -237,6 +237,8 @@ static int ssl_result(struct transport *t, int r)
         ERR_clear_error();
         if (t->ended)
             return 0;
+        if (t->gw->tx_owner == t)
+            flush_gathered(t->gw); /* the alert that tells the peer why */
         t->failed = true;
         return -EPROTO;
     }
