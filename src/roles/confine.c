@@ -1,9 +1,6 @@
 /* Puts a profile in force, step by step, and keeps account of what is in force and what is missing. */
 #include "roles/confine.h"
 
-#include <stdio.h>
-#include <string.h>
-
 #include "roles/confine_mechanism.h"
 
 struct account {
@@ -44,15 +41,4 @@ int confine_apply(const struct confine_profile *profile, uint32_t uid, uint32_t 
     *ret_in_force = account.in_force & ~account.missing;
     *ret_missing = account.missing;
     return 0;
-}
-
-const char *confine_format(uint32_t bits, char text[static CONFINE_TEXT_SIZE])
-{
-    static const char *const names[] = { "seccomp", "landlock", "capabilities", "uid", "rlimits", "no-new-privileges" };
-    size_t len = 0;
-    text[0] = '\0';
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-        if (bits >> i & 1)
-            len += (size_t)snprintf(text + len, CONFINE_TEXT_SIZE - len, "%s%s", len ? ", " : "", names[i]);
-    return len ? text : "nothing";
 }

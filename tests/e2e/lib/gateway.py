@@ -85,10 +85,11 @@ class Gateway:
 
     # ---- life ----
 
-    def start(self, wait=True):
+    def start(self, wait=True, options=()):
+        """options: more of postern run's, for this start."""
         self.declare(self.declaration)
         self.process = Process("gateway", [POSTERN, "run", "-f", self.file, "--host", "gw", "--run-directory", self.run_directory,
-                                           "--state-directory", self.state_directory, "--container-directory", self.container_directory],
+                                           "--state-directory", self.state_directory, "--container-directory", self.container_directory, *options],
                                self.directory)
         if wait:
             self.wait_ready()

@@ -1,0 +1,280 @@
+"""A gateway's life: start and its refusals, change of the declaration, a new binary, the end."""
+import os
+import re
+import signal
+import socket
+
+import pytest
+
+from lib.load import Load
+from lib.process import wait_until
+from lib.roles import children, is_running, pids_of, role_directory
+
+GRANTS = [{"from": "clients", "to": "grafana", "over": "main"}]
+
+
+@pytest.fixture
+def gw(gateway, standin):
+    return gateway({"grafana": standin("grafana")}, GRANTS, {"main": {"workers": 1}})
+
+
+def hang_up(gw, told):
+    """SIGHUP, until the log tells what is wanted once more."""
+    before = gw.process.err().count(told)
+    os.kill(gw.process.pid, signal.SIGHUP)
+    wait_until(lambda: gw.process.err().count(told) > before, what=f"'{told}' is told")
+
+
+# ---- start ----
+
+def test_a_port_that_is_taken_is_named_with_its_holder_and_the_next_step(gateway, standin, free_port):
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        gw = gateway({"grafana": standin("grafana")}, GRANTS, {"main": {"port": port}}, wait=False)
+        assert gw.process.wait(20) == 1
+        assert re.search(rf"port {port} on 127\.0\.0\.1 is held by \S+ \(process {os.getpid()}\): stop it, or", gw.process.err()), gw.process.err()
+
+
+def test_a_wrong_file_is_explained_and_nothing_starts(gateway):
+    gw = gateway({}, wait=False, nonsense=1)
+    assert gw.process.wait(20) == 1
+    assert "nonsense" in gw.process.err() and "postern.yml:" in gw.process.err()
+    assert not os.listdir(gw.run_directory)
+
+
+def test_a_file_that_is_not_there_is_told(gw):
+    assert gw.stop() == 0
+    done = gw.command("run", "-f", "/nonexistent/postern.yml", "--run-directory", gw.run_directory, "--state-directory", gw.state_directory)
+    assert done.returncode == 2 and "/nonexistent/postern.yml" in done.stderr
+
+
+def test_a_fifo_in_the_files_place_does_not_hold_it_up(gw, directory):
+    assert gw.stop() == 0
+    path = os.path.join(directory, "fifo")
+    os.mkfifo(path)
+    done = gw.command("run", "-f", path, "--run-directory", gw.run_directory, "--state-directory", gw.state_directory)
+    assert done.returncode == 2 and "not a regular file" in done.stderr
+
+
+def test_a_role_that_cannot_start_ends_the_start(gw, directory):
+    assert gw.stop() == 0
+    gw.start(wait=False, options=["--role-directory", role_directory(directory, keeper="/bin/false")])
+    assert gw.process.wait(20) == 1
+    assert "not starting: keeper ended with status 1" in gw.process.err()
+
+
+def test_unknown_options_are_refused(gw):
+    assert gw.command("run", "--nonsense").returncode == 2
+    assert gw.command("run", "--grace", "soon").returncode == 2
+    assert gw.command("run", "--help").stdout.startswith("Usage: postern run")
+
+
+def test_the_manager_is_notified(gw, directory, monkeypatch):
+    """READY=1, and RELOADING=1 with its time, in the service manager's protocol."""
+    assert gw.stop() == 0
+    path = os.path.join(directory, "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        gw.start()
+        assert manager.recv(256) == b"READY=1"
+        os.kill(gw.process.pid, signal.SIGHUP)
+        assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", manager.recv(256))
+        assert manager.recv(256) == b"READY=1"
+        assert gw.stop() == 0
+        assert manager.recv(256) == b"STOPPING=1"
+
+
+# ---- change ----
+
+def test_a_grant_that_comes_is_served_and_one_that_goes_is_not(gw):
+    assert gw.get("macbook", "grafana").status == 200
+    services = gw.declaration["services"]
+    gw.declare(gw.make({}, [{"from": "iphone", "to": "grafana", "over": "main"}]) | {"services": services})
+    hang_up(gw, "is in force")
+    assert gw.get("iphone", "grafana").status == 200
+    with pytest.raises(OSError):
+        gw.get("macbook", "grafana")
+
+
+def test_a_wrong_file_leaves_the_old_one_in_force(gw):
+    gw.declare("postern: 1\ndomain: [not, a, name]\n")
+    hang_up(gw, "the declaration in force stays")
+    assert "postern.yml:2:" in gw.process.err()
+    assert gw.get("macbook", "grafana").status == 200
+
+
+def test_a_file_that_is_gone_leaves_the_old_one_in_force(gw):
+    os.unlink(gw.file)
+    hang_up(gw, "the declaration in force stays")
+    assert gw.get("macbook", "grafana").status == 200
+
+
+def test_a_surface_that_comes_is_served_and_one_that_goes_is_closed(gw, free_port):
+    before = gw.declaration
+    port = free_port()
+    changed = gw.make({}, [*GRANTS, {"from": "ai", "to": "grafana", "over": "agents"}]) | {
+        "services": before["services"], "surfaces": {**gw.surfaces, "agents": {"port": port, "workers": 1}}}
+    with Load(gw, keep_alive=True) as load:
+        gw.declare(changed)
+        hang_up(gw, "is in force")
+        gw.port["agents"] = port
+        wait_until(lambda: gw._greets("agents"), what="the new surface greets")
+        assert gw.get("robin", "grafana", surface="agents").status == 200
+        gw.declare(before)
+        hang_up(gw, "is in force")
+        load.wait_for(5)
+    assert not load.failures, load.failures
+    wait_until(lambda: _refused(port), what="the old surface's port is closed")
+    wait_until(lambda: len(pids_of(gw.process.pid, "worker")) == 1, what="its worker is gone")
+
+
+def test_a_surface_before_the_others_changes_no_connection(gw, free_port):
+    """Numbers of surfaces must not be taken for other surfaces' when the file's order changes."""
+    before = gw.declaration
+    first = {"early": {"port": free_port(), "workers": 1}, **gw.surfaces}
+    with Load(gw) as load:
+        gw.declare({**before, "surfaces": first})
+        hang_up(gw, "is in force")
+        load.wait_for(5)
+    assert not load.failures, load.failures
+
+
+def test_a_taken_port_refuses_the_change_and_names_its_holder(gw, free_port):
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        gw.declare({**gw.declaration, "surfaces": {**gw.surfaces, "agents": {"port": port}}})
+        hang_up(gw, "the declaration in force stays")
+    assert f"(process {os.getpid()})" in gw.process.err()
+    assert gw.get("macbook", "grafana").status == 200
+
+
+def test_fifty_changes_under_load_fail_no_request(gw):
+    extra = {f"extra-{i}": {"host": "gw", "port": 1000 + i} for i in range(50)}
+    with Load(gw, keep_alive=True) as kept, Load(gw) as new:
+        for i in range(50):
+            services = {**gw.declaration["services"], **dict(list(extra.items())[:i + 1])}
+            gw.declare(gw.make({}, [{"from": "clients", "to": "*", "over": "main"}]) | {"services": services})
+            hang_up(gw, "is in force")
+    assert not kept.failures and not new.failures, (kept.failures, new.failures)
+
+
+# ---- a new binary ----
+
+def successor_of(gw):
+    def new_pid():
+        with open(os.path.join(gw.run_directory, "postern.pid"), encoding="ascii") as file:
+            pid = int(file.read())
+        return pid if pid != gw.process.pid else None
+    return wait_until(new_pid, 30, "another process serves")
+
+
+def test_an_upgrade_under_load_fails_no_request_and_ends_the_old_set(gw):
+    old = [gw.process.pid, *children(gw.process.pid)]
+    with Load(gw) as load:
+        os.kill(gw.process.pid, signal.SIGUSR2)
+        successor = successor_of(gw)
+        load.wait_for(20)
+        wait_until(lambda: not any(map(is_running, old)), 20, "the old set is gone")
+        load.wait_for(20)
+    assert not load.failures, load.failures
+    os.kill(successor, signal.SIGTERM)
+    wait_until(lambda: not is_running(successor), what="the successor ends")
+    assert not os.listdir(gw.run_directory)
+
+
+def test_a_connection_of_the_old_set_lives_on_through_an_upgrade(gw):
+    connection = gw.client("macbook").connection(gw.port["main"], gw.name_of("grafana"))
+    connection.request("GET", "/slow?ms=1500", headers={"Host": gw.name_of("grafana")})
+    os.kill(gw.process.pid, signal.SIGUSR2)
+    successor = successor_of(gw)
+    assert connection.getresponse().status == 200
+    connection.close()
+    os.kill(successor, signal.SIGTERM)
+    wait_until(lambda: not is_running(successor), what="the successor ends")
+
+
+def test_an_upgrade_can_be_upgraded(gw):
+    first = gw.process.pid
+    os.kill(first, signal.SIGUSR2)
+    second = successor_of(gw)
+    wait_until(lambda: not is_running(first), 20, "the first is gone")
+    os.kill(second, signal.SIGUSR2)
+    def third_pid():
+        with open(os.path.join(gw.run_directory, "postern.pid"), encoding="ascii") as file:
+            pid = int(file.read())
+        return pid if pid != second else None
+    third = wait_until(third_pid, 30, "a third serves")
+    assert gw.get("macbook", "grafana").status == 200
+    os.kill(third, signal.SIGTERM)
+    wait_until(lambda: not is_running(third), what="the third ends")
+
+
+def test_a_successor_that_does_not_get_ready_changes_nothing(gw, directory):
+    """The old one serves on, its sockets are where they were, and its log says why; postern upgrade answers no."""
+    assert gw.stop() == 0
+    roles = role_directory(directory)
+    gw.start(options=["--role-directory", roles])
+    role_directory(directory, keeper="/bin/false")
+    before = sorted(os.listdir(gw.run_directory))
+    done = gw.command("upgrade", "--run-directory", gw.run_directory, timeout_s=60)
+    assert done.returncode == 1 and "still serves" in done.stderr
+    assert "did not take over" in gw.process.err()
+    assert sorted(os.listdir(gw.run_directory)) == before
+    assert gw.get("macbook", "grafana").status == 200
+    # With the roles mended, the same command succeeds.
+    role_directory(directory)
+    done = gw.command("upgrade", "--run-directory", gw.run_directory, timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    successor = successor_of(gw)
+    assert gw.get("macbook", "grafana").status == 200
+    os.kill(successor, signal.SIGTERM)
+    wait_until(lambda: not is_running(successor), what="the successor ends")
+
+
+# ---- the end ----
+
+def test_the_end_waits_for_a_request_and_leaves_nothing(gw):
+    roles = list(children(gw.process.pid))
+    connection = gw.client("macbook").connection(gw.port["main"], gw.name_of("grafana"))
+    connection.request("GET", "/slow?ms=700", headers={"Host": gw.name_of("grafana")})
+    wait_until(lambda: gw.process.running(), what="it runs")
+    os.kill(gw.process.pid, signal.SIGTERM)
+    wait_until(lambda: _refused(gw.port["main"]), what="the port is closed")
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert gw.process.wait(10) == 0
+    assert not any(map(is_running, roles))
+    assert not os.listdir(gw.run_directory)
+
+
+def test_a_second_signal_ends_at_once(gw):
+    connection = gw.client("macbook").connection(gw.port["main"], gw.name_of("grafana"))
+    connection.request("GET", "/slow?ms=20000", headers={"Host": gw.name_of("grafana")})
+    os.kill(gw.process.pid, signal.SIGTERM)
+    wait_until(lambda: _refused(gw.port["main"]), what="the port is closed")
+    os.kill(gw.process.pid, signal.SIGTERM)
+    assert gw.process.wait(5) == 0
+    connection.close()
+
+
+def test_a_worker_that_does_not_end_is_ended(gw):
+    """A stopped worker can't drain: the grace is over some time."""
+    assert gw.stop() == 0
+    gw.start(options=["--grace", "1"])
+    worker = pids_of(gw.process.pid, "worker")[0]
+    os.kill(worker, signal.SIGSTOP)
+    os.kill(gw.process.pid, signal.SIGTERM)
+    assert gw.process.wait(15) == 0
+    assert not is_running(worker)
+
+
+def _refused(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
