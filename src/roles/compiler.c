@@ -19,6 +19,7 @@
 #include "model/reader.h"
 #include "policy/compile.h"
 #include "roles/compiler_changes.h"
+#include "roles/compiler_numbers.h"
 #include "roles/role.h"
 
 enum { REPORT_SIZE_MAX = 1 << 20, CA_SIZE_MAX = 4 << 20, CA_FILES_MAX = 64, REVISION_DIGITS = 12, OWN_ADDRESSES_MAX = 256 };
@@ -284,13 +285,13 @@ static void report_findings(struct compiler *c, const struct model_findings *fin
         model_finding_write(&c->report, &findings->items[i], str_of(c->ask.file), c->source, false);
 }
 
-static void report_changes(struct compiler *c, const struct model *model)
+static void write_changes(const struct compiler *c, const struct model *model, struct buf *out)
 {
     struct model *before = NULL;
     struct model_findings findings;
     if (!c->previous_source.ptr || model_read(c->previous_source, str_of(base_name(c->ask.file)), &before, &findings) != 0)
         return;
-    changes_write(&c->report, before, model);
+    changes_write(out, before, model);
     model_findings_deinit(&findings);
     model_free(before);
 }
@@ -321,17 +322,25 @@ static int run(struct compiler *c)
     model_findings_deinit(&findings);
     if (r == MODEL_E_INVALID)
         return send_done(c, 1, revision);
-    r = compile(c, model, revision, &output, &err);
+    struct buf changes;
+    buf_init(&changes, REPORT_SIZE_MAX);
+    write_changes(c, model, &changes);
+    r = c->previous_plan.header ? numbers_keep(model, c->previous_plan) : 0;
+    if (r == 0)
+        r = compile(c, model, revision, &output, &err);
+    else
+        error_set(&err, "%s", strerror(-r));
     if (r < 0) {
         buf_printf(&c->report, "%s: %s\n", c->ask.file, err.text);
         r = send_done(c, 1, revision);
     } else {
-        report_changes(c, model);
+        buf_append(&c->report, buf_str(&changes));
         r = send_blocks(&output);
         if (r == 0)
             r = send_done(c, 0, revision);
         compile_output_deinit(&output);
     }
+    buf_deinit(&changes);
     model_free(model);
     return r;
 }

@@ -209,11 +209,13 @@ static bool is_same_surface(const struct generation *generation, const struct im
 static void retire_workers(struct parent *parent)
 {
     for (struct child *worker = parent->children; worker; worker = worker->next) {
-        if (worker->role != IPC_ROLE_WORKER || !worker->is_wanted)
+        if (worker->role != IPC_ROLE_WORKER)
             continue;
         const struct image_surface *surface = generation_surface(parent->current, worker->surface);
         if (surface && !is_same_surface(parent->current, surface, worker))
-            child_stop(parent, worker);
+            child_stop(parent, worker); /* be it draining: its number stands for another's grants now */
+        else if (!worker->is_wanted)
+            continue;
         else if (!surface || worker->worker >= n_workers_of(surface))
             child_drain(parent, worker, parent->options.drain_ms);
     }
