@@ -14,7 +14,7 @@
 #include "http/h1.h"
 #include "tls/client.h"
 
-enum { IDLE_MAX = 64, READS_A_TURN = 8, HELD_MAX = 2 * HTTP_HEAD_SIZE_MAX + GATEWAY_PLAIN_SIZE };
+enum { IDLE_MAX = 64, REUSES_PROVE = 16, READS_A_TURN = 8, HELD_MAX = 2 * HTTP_HEAD_SIZE_MAX + GATEWAY_PLAIN_SIZE };
 enum response_state { RESPONSE_HEAD, RESPONSE_BODY, RESPONSE_TRAILERS, RESPONSE_TUNNEL };
 
 struct back_h1 {
@@ -288,6 +288,7 @@ static ssize_t take_head(struct back_h1 *b, const char *data, size_t len)
         return b->x == x ? (ssize_t)used : -1;
     }
     back_group_note_success(b->group);
+    b->group->n_reuses_proven += b->reused;
     b->framing = head->framing;
     b->left = head->content_length;
     b->keep_alive = head->keep_alive && head->framing != HTTP_UNTIL_CLOSE;
@@ -441,19 +442,22 @@ static ssize_t read_more(struct back_h1 *b, char **ret_window)
     return n;
 }
 
-/* A connection that nobody uses must stay silent. */
-static void idle_input(struct back_h1 *b)
+/* A connection that nobody uses must stay silent. False: it did not, and was closed. */
+static bool idle_is_silent(struct back_h1 *b)
 {
     char byte;
-    if (transport_read(&b->t, &byte, 1) != -EAGAIN)
-        back_close(b);
+    if (transport_read(&b->t, &byte, 1) == -EAGAIN)
+        return true;
+    b->group->n_reuses_proven = 0;
+    back_close(b);
+    return false;
 }
 
 static void back_input(struct back_h1 *b)
 {
     struct exchange *x = b->x;
     if (!x) {
-        idle_input(b);
+        (void)idle_is_silent(b);
         return;
     }
     for (int turn = 0; turn < READS_A_TURN; turn++) {
@@ -625,10 +629,25 @@ static int dial_start(struct exchange *x, struct back_group *group)
     return 0;
 }
 
+/* An instance may close right after its answer without having said so; its end may be here before its event is. Until it has proven to keep
+ * connections, each is looked at once more. */
+static struct back_h1 *take_idle(struct back_group *group)
+{
+    while (group->idle) {
+        struct back_h1 *b = group->idle;
+        if (group->n_reuses_proven >= REUSES_PROVE)
+            return b;
+        b->t.readable = true;
+        if (idle_is_silent(b))
+            return b;
+    }
+    return NULL;
+}
+
 void back_h1_acquire(struct exchange *x)
 {
     struct back_group *group = back_group_get(x->gw, x->candidates[x->candidate].identity);
-    struct back_h1 *b = group && x->reuse_allowed ? group->idle : NULL;
+    struct back_h1 *b = group && x->reuse_allowed ? take_idle(group) : NULL;
     if (b) {
         unlink_idle(b);
         b->reused = true;

@@ -15,6 +15,7 @@ struct back_group {
     uint32_t n_live;                 /* connections and dials that point here */
     uint64_t generation;             /* of the last view that had it */
     uint32_t n_failures;             /* dials in a row that failed */
+    uint32_t n_reuses_proven;        /* answered requests on kept connections since one was found closed */
     uint64_t down_until_ms;
 };
 

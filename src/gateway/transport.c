@@ -82,6 +82,7 @@ static ssize_t socket_push(struct transport *t, struct str bytes)
         if (w >= 0) {
             done += (size_t)w;
         } else if (errno == EAGAIN) {
+            t->writable = false;
             break;
         } else if (errno != EINTR) {
             t->failed = true;
@@ -91,9 +92,10 @@ static ssize_t socket_push(struct transport *t, struct str bytes)
     return (ssize_t)done;
 }
 
+/* Behind what is spilled already, or to the kernel and the rest spilled. */
 static int socket_write(struct transport *t, struct str bytes)
 {
-    ssize_t done = socket_push(t, bytes);
+    ssize_t done = t->tx || !t->writable ? 0 : socket_push(t, bytes);
     if (done < 0)
         return (int)done;
     int r = spill_append(&t->tx, str_skip(bytes, (size_t)done), TRANSPORT_SPILL_MAX);
@@ -110,12 +112,6 @@ static int flush_gathered(struct gateway *gw)
     gw->tx_len = 0;
     if (!owner || bytes.len == 0 || owner->failed)
         return 0;
-    if (owner->tx) {
-        int r = spill_append(&owner->tx, bytes, TRANSPORT_SPILL_MAX);
-        if (r < 0)
-            owner->failed = true;
-        return r;
-    }
     return socket_write(owner, bytes);
 }
 
@@ -190,7 +186,7 @@ static int attach_ssl(struct transport *t)
 
 int transport_init(struct transport *t, struct gateway *gw, int fd, SSL *ssl, void (*ready)(struct io_source *, uint32_t))
 {
-    *t = (struct transport){ .io = { .fd = fd, .ready = ready }, .gw = gw, .ssl = ssl };
+    *t = (struct transport){ .io = { .fd = fd, .ready = ready }, .gw = gw, .ssl = ssl, .writable = true };
     int r = ssl ? attach_ssl(t) : 0;
     if (r == 0)
         r = io_watch(&gw->loop, &t->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
@@ -223,6 +219,8 @@ void transport_note_events(struct transport *t, uint32_t events)
         t->readable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         t->hangup = true;
+    if (events & EPOLLOUT)
+        t->writable = true;
 }
 
 static int ssl_result(struct transport *t, int r)
@@ -328,7 +326,8 @@ int transport_flush(struct transport *t)
         int r = flush_gathered(t->gw);
         if (r < 0)
             return r;
-    } else if (t->tx && !t->failed) {
+    }
+    if (t->tx && t->writable && !t->failed) {
         ssize_t done = socket_push(t, spill_str(t->tx));
         if (done < 0)
             return (int)done;

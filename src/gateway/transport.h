@@ -28,6 +28,7 @@ struct transport {
     struct spill *tx;    /* bytes the socket did not take */
     struct spill *rx;    /* ciphertext not yet decrypted */
     bool readable;       /* the socket may have more: set by an event, cleared by EAGAIN or a short read */
+    bool writable;       /* the socket may take more: cleared by EAGAIN, set by an event */
     bool hangup;         /* the peer has shut down its side, or worse: read on to the end */
     bool ended;          /* read returned 0 */
     bool failed;         /* no further I/O makes sense */

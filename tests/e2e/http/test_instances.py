@@ -4,6 +4,8 @@ import threading
 
 import pytest
 
+from lib.process import wait_until
+
 
 @pytest.fixture
 def gw(standin, gateway):
@@ -87,7 +89,7 @@ def test_connections_are_reused_but_not_for_a_connections_first_request(standin,
 
 
 def test_a_kept_connection_that_the_instance_closed_costs_no_request(gateway):
-    served = []
+    served, closed = [], []
 
     def serve(listener):
         while True:
@@ -104,14 +106,16 @@ def test_a_kept_connection_that_the_instance_closed_costs_no_request(gateway):
             served.append(data)
             peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             peer.close()
+            closed.append(True)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         gw = gateway({"web": {"host": "gw", "port": listener.getsockname()[1], "address": "127.0.0.1"}}, [{"from": "clients", "to": "web", "over": "main"}])
         client = gw.client("macbook")
         connection = client.connection(gw.port["main"], "web.home.example")
-        for _ in range(20):
+        for i in range(20):
             assert client.request(gw.port["main"], "web.home.example", "/", connection=connection).status == 200
+            wait_until(lambda: len(closed) > i, 5, "the instance closed its side")
         connection.close()
 
 

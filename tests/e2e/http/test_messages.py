@@ -1,14 +1,9 @@
 """What must pass whole: bodies of every framing, interim responses, ranges, trailers, streams, tunnels; and what must wait for a slow side."""
-import hashlib
-import json
 import os
 import socket
-import threading
 import time
 
 import pytest
-
-from lib.process import wait_until
 
 
 @pytest.fixture
