@@ -549,7 +549,7 @@ void front_h1_input(struct client *client)
     }
     if (client->state != CLIENT_H1)
         return;
-    if (wants_input(client) && client->t.readable)
+    if (wants_input(client) && transport_has_input(&client->t))
         io_defer(&client->gw->loop, &client->again);
     else if (!wants_input(client) && client->t.hangup && (h1->state == FRONT_WAIT || client->t.failed) && !h1->response_done)
         client_close(client, "the client went away");

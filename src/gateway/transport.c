@@ -265,11 +265,10 @@ ssize_t transport_read(struct transport *t, void *buffer, size_t n)
     return r > 0 ? r : ssl_result(t, r);
 }
 
-/* Another read could only say EAGAIN. */
-static bool nothing_at_hand(const struct transport *t)
+bool transport_has_input(const struct transport *t)
 {
     const struct gateway *gw = t->gw;
-    return !t->readable && !t->ended && !t->rx && (gw->rx_owner != t || gw->rx_start == gw->rx_end) && (!t->ssl || SSL_has_pending(t->ssl) == 0);
+    return t->readable || t->ended || t->rx || (gw->rx_owner == t && gw->rx_start < gw->rx_end) || (t->ssl && SSL_has_pending(t->ssl));
 }
 
 ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
@@ -280,7 +279,7 @@ ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
         if (r <= 0)
             return done ? (ssize_t)done : r;
         done += (size_t)r;
-        if (nothing_at_hand(t))
+        if (!transport_has_input(t))
             break;
     }
     return (ssize_t)done;

@@ -49,6 +49,8 @@ void transport_note_events(struct transport *t, uint32_t events);
 int transport_handshake(struct transport *t) must_check;
 /* Up to n bytes of plaintext: > 0; 0 at the end; -EAGAIN; other negative errno: failed. */
 ssize_t transport_read(struct transport *t, void *buffer, size_t n) must_check;
+/* Whether a read could do better than EAGAIN: in the socket, as ciphertext at hand, or decrypted already. */
+bool transport_has_input(const struct transport *t);
 /* As transport_read, again and again until the buffer is full or there is nothing more now; what was read wins over an end or an error,
  * which the next call reports. */
 ssize_t transport_read_full(struct transport *t, void *buffer, size_t n) must_check;
