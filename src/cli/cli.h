@@ -17,9 +17,11 @@ struct cli_command {
 int cli_ca(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_lab(int argc, char **argv);
+int cli_log(int argc, char **argv);
 int cli_reload(int argc, char **argv);
 int cli_render(int argc, char **argv);
 int cli_run(int argc, char **argv);
+int cli_status(int argc, char **argv);
 int cli_upgrade(int argc, char **argv);
 
 /* Whether to colour what goes to the stream: a terminal, and NO_COLOR unset. */

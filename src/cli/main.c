@@ -10,6 +10,8 @@
 static const struct cli_command commands[] = {
     { "check", "say everything that is wrong with a declaration, with places and advice", cli_check },
     { "run", "serve what the declaration says on this gateway", cli_run },
+    { "status", "how the running postern is: processes and what confines them, surfaces, certificates", cli_status },
+    { "log", "the last requests, those that come (--follow), or the one with an id", cli_log },
     { "reload", "have the running postern read its declaration again, and say what changed", cli_reload },
     { "upgrade", "put the postern that is now installed in the place of the running one", cli_upgrade },
     { "ca", "the internal certificate authority: show it, export what clients are to trust", cli_ca },
