@@ -64,7 +64,7 @@ void keeper_certificate_set_trouble(struct keeper_certificate *certificate, cons
     str_copy(certificate->trouble, sizeof certificate->trouble, str_of(text));
     if (text[0])
         log_warning("surface %s: certificate for %s: %s%s", certificate->surface->name, certificate->name, text,
-                    !certificate->pair.key ? "" : certificate->is_stand_in ? "; the internal CA's stands in" : "; the last good one stays in force");
+                    !certificate->pair.key ? "" : certificate->is_stand_in ? "; the internal CA's still stands in" : "; the last good one stays in force");
     else
         log_info("surface %s: the certificate for %s is in order", certificate->surface->name, certificate->name);
 }
@@ -97,6 +97,8 @@ void keeper_certificate_adopt(struct keeper *keeper, struct keeper_certificate *
         plan_renewal(certificate);
         keeper_certificate_set_trouble(certificate, "");
         log_info("surface %s: a new certificate for %s is in force", certificate->surface->name, certificate->name);
+    } else {
+        log_warning("surface %s: for %s the internal CA's stands in until its own certificate is there", certificate->surface->name, certificate->name);
     }
     keeper_channel_push_chains(keeper, certificate->surface);
 }

@@ -65,6 +65,16 @@ static int parse_key(struct str pem, struct tls_pair *pair, struct error *err)
     return 0;
 }
 
+/* How many certificates the text says it has: OpenSSL passes over one that is cut short as if it were a comment. */
+static uint32_t count_begun(struct str pem)
+{
+    static const char begin[] = "-----BEGIN CERTIFICATE-----";
+    uint32_t n = 0;
+    for (const char *at; (at = memmem(pem.ptr, pem.len, begin, sizeof begin - 1)); n++)
+        pem = str_skip(pem, (size_t)(at - pem.ptr) + sizeof begin - 1);
+    return n;
+}
+
 static int parse_chain(struct str pem, struct tls_pair *pair, struct error *err)
 {
     BIO *bio = BIO_new_mem_buf(pem.ptr, (int)pem.len);
@@ -84,10 +94,12 @@ static int parse_chain(struct str pem, struct tls_pair *pair, struct error *err)
     bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
     ERR_clear_error();
     BIO_free(bio);
-    if (r == 0 && (pair->n_chain == 0 || !at_end)) {
-        error_set(err, pair->n_chain == 0 ? "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), the server's own first"
-                                          : "certificate %u of the chain is malformed or cut short",
-                  pair->n_chain + 1);
+    uint32_t n_begun = count_begun(pem);
+    if (r == 0 && (pair->n_chain == 0 || pair->n_chain < n_begun || !at_end)) {
+        if (n_begun == 0)
+            error_set(err, "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), the server's own first");
+        else
+            error_set(err, "certificate %u of the chain is malformed or cut short", pair->n_chain + 1);
         r = -EINVAL;
     }
     return r;
