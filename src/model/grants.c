@@ -26,8 +26,8 @@ static bool is_ambiguous(struct reader *r, const struct yaml_node *node, struct 
             found[n++] = kind;
     if (n < 2)
         return false;
-    struct str hint = read_hint(r, "write \"%s/%.*s\" or \"%s/%.*s\"", read_kind_name(found[0]), STR_ARG(name), read_kind_name(found[n - 1]),
-                                STR_ARG(name));
+    struct str hint = read_hint(r, "write \"%s/%.*s\" or \"%s/%.*s\"", read_kind_name(found[0]), STR_ARG(name),
+                                read_kind_name(found[n - 1]), STR_ARG(name));
     if (is_target && found[0] == READ_HOST)
         hint = read_hint(r, "write \"service/%.*s\", or \"%.*s:PORT\" for a port of the host", STR_ARG(name), STR_ARG(name));
     read_error(r, node, hint, "%s is a %s and a %s", read_quote(r, name), read_kind_name(found[0]), read_kind_name(found[n - 1]));
@@ -45,7 +45,8 @@ static bool principal_unknown(struct reader *r, const struct yaml_node *node, st
     }
     if (table_get(&r->names[READ_SERVICE], name, NULL))
         hint = STR("it is a service; who asks is a host or a segment");
-    read_error(r, node, hint, "there is no %s %s", kind == READ_KINDS ? "host or segment" : read_kind_name(kind), read_quote(r, name));
+    read_error(r, node, hint, "there is no %s %s", kind == READ_KINDS ? "host or segment" : read_kind_name(kind),
+               read_quote(r, name));
     return false;
 }
 
@@ -101,14 +102,16 @@ static bool read_host_port(struct reader *r, const struct yaml_node *node, struc
     struct str port_text = text, name = str_split(&port_text, ':'), rest = port_text;
     uint64_t port = 0;
     if (node->is_plain) {
-        read_error(r, node, read_hint(r, "write %s", diagnose_double_quote(&r->d, text)), "a port of a host needs quotes: YAML readers disagree about it");
+        read_error(r, node, read_hint(r, "write %s", diagnose_double_quote(&r->d, text)),
+                   "a port of a host needs quotes: YAML readers disagree about it");
         return false;
     }
     bool is_udp = str_starts_with(port_text, STR("udp/"));
     if (is_udp || str_starts_with(port_text, STR("tcp/")))
         rest = str_skip(port_text, 4);
     if (!read_is_label(name) || !str_to_u64(rest, UINT16_MAX, &port) || port == 0 || rest.ptr[0] == '0') {
-        read_error(r, node, STR("HOST:PORT or HOST:udp/PORT, PORT from 1 to 65535"), "%s is no port of a host", read_quote(r, text));
+        read_error(r, node, STR("HOST:PORT or HOST:udp/PORT, PORT from 1 to 65535"), "%s is no port of a host",
+                   read_quote(r, text));
         return false;
     }
     ret->kind = MODEL_TARGET_HOST_PORT;
@@ -128,18 +131,21 @@ static bool pattern_matches(const struct model *model, struct str pattern, uint6
 {
     for (uint32_t i = 0; i < model->n_services; i++) {
         const struct model_service *service = &model->services[i];
-        if (service->kind == MODEL_KIND_WEB && read_service_surfaces(service) & over && str_match_wildcard(pattern, service->name.text))
+        bool is_served = service->kind == MODEL_KIND_WEB && read_service_surfaces(service) & over;
+        if (is_served && str_match_wildcard(pattern, service->name.text))
             return true;
     }
     return false;
 }
 
-static bool read_pattern(struct reader *r, const struct yaml_node *node, struct str text, const struct model_grant *grant, struct model_target *ret)
+static bool read_pattern(struct reader *r, const struct yaml_node *node, struct str text, const struct model_grant *grant,
+                         struct model_target *ret)
 {
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
         if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '*') {
-            read_error(r, node, STR("a pattern is made of the letters of names, and '*' for any run of them"), "%s is no pattern", read_quote(r, text));
+            read_error(r, node, STR("a pattern is made of the letters of names, and '*' for any run of them"), "%s is no pattern",
+                       read_quote(r, text));
             return false;
         }
     }
@@ -151,7 +157,8 @@ static bool read_pattern(struct reader *r, const struct yaml_node *node, struct 
     r->n_matches -= is_all ? 0 : r->model->n_services;
     uint64_t over = grant && grant->over.n ? read_surfaces_mask(&grant->over) : UINT64_MAX;
     if (is_all ? !(r->web_surfaces & over) : !pattern_matches(r->model, text, over))
-        read_warning(r, node, STR_NONE, "%s matches no web service%s", read_quote(r, text), grant && grant->over.n ? " of that surface" : "");
+        read_warning(r, node, STR_NONE, "%s matches no web service%s", read_quote(r, text),
+                     grant && grant->over.n ? " of that surface" : "");
     ret->kind = MODEL_TARGET_PATTERN;
     ret->pattern = text;
     return true;
@@ -188,7 +195,8 @@ static bool read_target(struct reader *r, const struct yaml_node *node, const st
     if (str_find_char(text, '*') < text.len)
         return read_pattern(r, node, text, grant, ret);
     if (kind == READ_HOST || kind == READ_SEGMENT) {
-        read_error(r, node, STR("name services, or ports of hosts such as \"roc:22\""), "%s as a whole can't be reached", read_quote(r, text));
+        read_error(r, node, STR("name services, or ports of hosts such as \"roc:22\""), "%s as a whole can't be reached",
+                   read_quote(r, text));
         return false;
     }
     if (kind == READ_KINDS && is_ambiguous(r, node, name, true))
@@ -267,7 +275,8 @@ static void grant_check_surfaces(struct reader *r, const struct model_grant *gra
                           read_quote(r, model->surfaces[grant->over.items[i]].name.text));
 }
 
-static void grant_check(struct reader *r, const struct yaml_node *node, const struct yaml_node *over, const struct model_grant *grant)
+static void grant_check(struct reader *r, const struct yaml_node *node, const struct yaml_node *over,
+                        const struct model_grant *grant)
 {
     const struct model *model = r->model;
     uint32_t n_web = 0;
@@ -276,10 +285,12 @@ static void grant_check(struct reader *r, const struct yaml_node *node, const st
         bool is_web = target_is_web(model, target);
         n_web += is_web;
         if (target->kind == MODEL_TARGET_SERVICE && model->services[target->service].kind == MODEL_KIND_INTERNAL)
-            read_error_at(r, target->text, STR("remove 'internal: true' from it if it is to be reached"), "%s is internal: no grant can open it",
+            read_error_at(r, target->text, STR("remove 'internal: true' from it if it is to be reached"),
+                          "%s is internal: no grant can open it",
                           read_quote(r, model->services[target->service].name.text));
         else if (!is_web && over)
-            read_error_at(r, target->text, STR("give it a grant of its own, without over:"), "%s is a port, reached over no surface",
+            read_error_at(r, target->text, STR("give it a grant of its own, without over:"),
+                          "%s is a port, reached over no surface",
                           read_quote(r, target->text.text));
         if (target->kind == MODEL_TARGET_SERVICE && is_web)
             grant_check_surfaces(r, grant, target);
@@ -362,7 +373,9 @@ static void read_expectation(struct reader *r, const struct yaml_node *node, str
         { "cannot", false, read_expectation_cannot },
         { "over", false, read_expectation_over },
     };
-    static const struct read_shape shape = { "an expectation", "{ from: robin, can: registry, cannot: grafana }", fields, ARRAY_SIZE(fields) };
+    static const struct read_shape shape = {
+        "an expectation", "{ from: robin, can: registry, cannot: grafana }", fields, ARRAY_SIZE(fields)
+    };
     expectation->at = node->at;
     const struct yaml_node *const *given = read_mapping(r, node, &shape, expectation);
     if (given && !given[1] && !given[2])

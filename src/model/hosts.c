@@ -10,12 +10,14 @@ static bool segment_range_check(struct reader *r, const struct yaml_node *node, 
 {
     bool is_everything = prefix->bits == 0 || (prefix->bits == 96 && address_is_v4(&prefix->address));
     if (is_everything)
-        read_warning(r, node, STR("say the range of the mesh, such as 100.64.0.0/10"), "every address there is belongs to this segment");
+        read_warning(r, node, STR("say the range of the mesh, such as 100.64.0.0/10"),
+                     "every address there is belongs to this segment");
     char key[ADDRESS_PREFIX_TEXT_SIZE];
     struct str copy = arena_copy(&r->nodes, str_of(address_prefix_format(prefix, key)));
     if (!copy.ptr)
         r->error = -ENOMEM;
-    return copy.ptr && read_once(r, node, &r->ranges, copy, "a range belongs to one segment; of two that overlap the narrower one counts");
+    return copy.ptr && read_once(r, node, &r->ranges, copy,
+                                 "a range belongs to one segment; of two that overlap the narrower one counts");
 }
 
 static void read_segment_address(struct reader *r, const struct yaml_node *value, void *object)
@@ -65,7 +67,8 @@ static bool host_address_check(struct reader *r, const struct yaml_node *node, c
         return false;
     }
     if (address_is_loopback(&prefix->address))
-        read_warning(r, node, STR("fine for a trial on one machine"), "%s never leaves a machine: nobody else can come from it, or reach it",
+        read_warning(r, node, STR("fine for a trial on one machine"),
+                     "%s never leaves a machine: nobody else can come from it, or reach it",
                      address_format(&prefix->address, text));
     return read_once(r, node, &r->addresses, str_make((const char *)prefix->address.bytes, sizeof prefix->address.bytes),
                      "every address belongs to one host, and is said once");
@@ -121,6 +124,7 @@ void read_hosts(struct reader *r, const struct yaml_node *value, void *object)
     static const struct read_collection collection = { READ_HOST, "a host", sizeof(struct model_host), 0, read_host };
     (void)object;
     if (value->kind == YAML_MAPPING && value->n == 0)
-        read_error(r, value->key, STR("for example { roc: { segment: prod, address: 100.64.0.1, gateway: true } }"), "there is no host");
+        read_error(r, value->key, STR("for example { roc: { segment: prod, address: 100.64.0.1, gateway: true } }"),
+                   "there is no host");
     r->model->hosts = read_collection(r, value, &collection, &r->model->n_hosts);
 }

@@ -41,7 +41,8 @@ static void missing_report(struct reader *r, const struct yaml_node *node, const
         read_error(r, at, hint, "%s needs '%s:'", shape->what, name);
 }
 
-const struct yaml_node *const *read_mapping(struct reader *r, const struct yaml_node *node, const struct read_shape *shape, void *object)
+const struct yaml_node *const *read_mapping(struct reader *r, const struct yaml_node *node, const struct read_shape *shape,
+                                            void *object)
 {
     if (node->kind != YAML_MAPPING) {
         char what[256];

@@ -66,7 +66,8 @@ static void check_segments(struct reader *r)
             populated[model->hosts[i].segment] = true;
     for (uint32_t i = 0; i < model->n_segments; i++)
         if (!populated[i] && model->segments[i].addresses.n == 0)
-            read_warning_at(r, model->segments[i].name, STR("put a host in it, or give it an address: range"), "nobody is in segment %s",
+            read_warning_at(r, model->segments[i].name, STR("put a host in it, or give it an address: range"),
+                            "nobody is in segment %s",
                             read_quote(r, model->segments[i].name.text));
 }
 
@@ -83,7 +84,8 @@ static void mark_container_hosts(const struct model *model, uint32_t *host_servi
 
 static void warn_of_containers(struct reader *r, const struct model_principal *from, uint32_t host, uint32_t service)
 {
-    read_warning_at(r, from->text, STR("a container that goes out has its host's address, unless the host's firewall tells them apart"),
+    read_warning_at(r, from->text,
+                    STR("a container that goes out has its host's address, unless the host's firewall tells them apart"),
                     "containers on %s, such as that of %s, get this grant too", read_quote(r, r->model->hosts[host].name.text),
                     read_quote(r, r->model->services[service].name.text));
 }

@@ -57,7 +57,8 @@ struct read_shape {
 /* Reads the fields in the order of the shape's table, whatever their order in the file, then reports keys it doesn't know and
  * fields that are missing. Returns the value nodes by the fields' positions, NULL where absent, or NULL when the node is no mapping.
  * The array lives as long as the tree. */
-const struct yaml_node *const *read_mapping(struct reader *r, const struct yaml_node *node, const struct read_shape *shape, void *object);
+const struct yaml_node *const *read_mapping(struct reader *r, const struct yaml_node *node, const struct read_shape *shape,
+                                            void *object);
 
 /* A mapping from names to things, each starting with a struct model_text name. All names are known before the first thing is read.
  * Returns the array, in the file's order. */

@@ -26,7 +26,8 @@ static void read_version(struct reader *r, const struct yaml_node *value, void *
 {
     (void)object;
     if (value->kind != YAML_SCALAR || !value->is_plain || !str_equal(value->text, STR("1")))
-        read_error(r, value, STR("write 'postern: 1'"), "this postern reads version %d of the declaration, and the file says another", READER_VERSION);
+        read_error(r, value, STR("write 'postern: 1'"),
+                   "this postern reads version %d of the declaration, and the file says another", READER_VERSION);
 }
 
 /* In the order of who refers to whom, whatever the order in the file. */

@@ -104,7 +104,8 @@ void model_findings_write_json(struct buf *out, const struct model_findings *fin
         buf_append(out, i ? STR(",\n  {") : STR("\n  {"));
         buf_printf(out, "\"severity\": \"%s\", \"file\": ", finding->severity == MODEL_ERROR ? "error" : "warning");
         buf_append_json(out, file);
-        buf_printf(out, ", \"line\": %u, \"column\": %u, \"length\": %u, \"message\": ", finding->at.line, finding->at.column, finding->length);
+        buf_printf(out, ", \"line\": %u, \"column\": %u, \"length\": %u, \"message\": ", finding->at.line, finding->at.column,
+                   finding->length);
         buf_append_json(out, finding->message);
         buf_append(out, STR(", \"hint\": "));
         buf_append_json(out, finding->hint);

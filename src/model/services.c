@@ -34,7 +34,8 @@ static void read_service_container(struct reader *r, const struct yaml_node *val
     if (!read_text(r, value, "a container's name", &text))
         return;
     if (!is_container_name(text))
-        read_error(r, value, STR("as 'docker ps' shows it: letters, digits, '_', '.' and '-'"), "%s is no container's name", read_quote(r, text));
+        read_error(r, value, STR("as 'docker ps' shows it: letters, digits, '_', '.' and '-'"), "%s is no container's name",
+                   read_quote(r, text));
     service->where = MODEL_WHERE_CONTAINER;
     service->place = (struct model_text){ text, value->at };
 }
@@ -91,7 +92,9 @@ static void read_service_internal(struct reader *r, const struct yaml_node *valu
 
 static void read_service_protocol(struct reader *r, const struct yaml_node *value, void *object)
 {
-    static const char *const words[] = { [MODEL_PROTOCOL_HTTP] = "http", [MODEL_PROTOCOL_H2C] = "h2c", [MODEL_PROTOCOL_HTTPS] = "https" };
+    static const char *const words[] = {
+        [MODEL_PROTOCOL_HTTP] = "http", [MODEL_PROTOCOL_H2C] = "h2c", [MODEL_PROTOCOL_HTTPS] = "https"
+    };
     struct model_service *service = object;
     uint32_t protocol;
     if (read_word(r, value, words, ARRAY_SIZE(words), &protocol))
@@ -128,7 +131,8 @@ static void read_service_loopback(struct reader *r, const struct yaml_node *valu
 {
     struct model_service *service = object;
     if (read_bool(r, value, &service->loopback) && service->loopback)
-        read_warning(r, value, STR("many programs take whoever comes from 127.0.0.1 for their administrator; without it they see another address"),
+        read_warning(r, value,
+                     STR("many programs take whoever comes from 127.0.0.1 for their administrator; without it they see another address"),
                      "the service sees every caller as 127.0.0.1");
 }
 
@@ -169,7 +173,8 @@ static void read_tls_pin(struct reader *r, const struct yaml_node *value, void *
     if (!read_text(r, value, "\"sha256/...\"", &text))
         return;
     if (!str_starts_with(text, prefix) || !pin_is_valid(str_skip(text, prefix.len)))
-        read_error(r, value, STR("the SHA-256 of the public key, in base64: 44 characters after 'sha256/'"), "%s is no pin", read_quote(r, text));
+        read_error(r, value, STR("the SHA-256 of the public key, in base64: 44 characters after 'sha256/'"), "%s is no pin",
+                   read_quote(r, text));
     else
         service->tls_pin = str_skip(text, prefix.len);
 }
@@ -199,11 +204,13 @@ static void read_service_tls(struct reader *r, const struct yaml_node *value, vo
 
 /* ---- what goes together ---- */
 
-static void forbid(struct reader *r, const struct yaml_node *const *given, const enum service_field *fields, size_t n, const char *why)
+static void forbid(struct reader *r, const struct yaml_node *const *given, const enum service_field *fields, size_t n,
+                   const char *why)
 {
     for (size_t i = 0; i < n; i++)
         if (given[fields[i]])
-            read_error(r, given[fields[i]]->key, STR("leave it out"), "'%.*s:' means nothing for %s", STR_ARG(given[fields[i]]->key->text), why);
+            read_error(r, given[fields[i]]->key, STR("leave it out"), "'%.*s:' means nothing for %s",
+                       STR_ARG(given[fields[i]]->key->text), why);
 }
 
 static void check_kind(struct reader *r, const struct yaml_node *const *given, const struct model_service *service)
@@ -217,7 +224,8 @@ static void check_kind(struct reader *r, const struct yaml_node *const *given, c
     else if (service->kind == MODEL_KIND_INTERNAL)
         forbid(r, given, not_internal, ARRAY_SIZE(not_internal), "an internal service, which nobody is served");
     if (given[FIELD_TLS] && service->protocol != MODEL_PROTOCOL_HTTPS && !given[FIELD_DIRECT] && service->kind == MODEL_KIND_WEB)
-        read_error(r, given[FIELD_TLS]->key, STR("say 'protocol: https' if the service itself speaks TLS"), "'tls:' is for a service with protocol https");
+        read_error(r, given[FIELD_TLS]->key, STR("say 'protocol: https' if the service itself speaks TLS"),
+                   "'tls:' is for a service with protocol https");
 }
 
 static void check_where(struct reader *r, const struct yaml_node *node, const struct yaml_node *const *given)
@@ -228,13 +236,15 @@ static void check_where(struct reader *r, const struct yaml_node *node, const st
     for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
         const struct yaml_node *place = given[places[i]];
         if (place && first)
-            read_error(r, place->key, STR("keep one of them"), "a service runs in one place, and '%.*s:' says another", STR_ARG(first->key->text));
+            read_error(r, place->key, STR("keep one of them"), "a service runs in one place, and '%.*s:' says another",
+                       STR_ARG(first->key->text));
         first = first ? first : place;
     }
     if (given[FIELD_UNIX] && !given[FIELD_DIRECT])
         forbid(r, given, not_unix, ARRAY_SIZE(not_unix), "a service on a unix socket");
     else if (!given[FIELD_PORT] && !given[FIELD_DIRECT])
-        read_error(r, node->key, STR("port: N, unix: /PATH, or direct: tcp/N for what isn't HTTP"), "%s needs 'port:'", read_quote(r, node->key->text));
+        read_error(r, node->key, STR("port: N, unix: /PATH, or direct: tcp/N for what isn't HTTP"), "%s needs 'port:'",
+                   read_quote(r, node->key->text));
     if (given[FIELD_ADDRESS] && given[FIELD_LOOPBACK])
         read_error(r, given[FIELD_LOOPBACK]->key, STR("keep one of them"), "'address:' says where the service listens already");
 }

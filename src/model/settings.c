@@ -37,7 +37,8 @@ static void read_email(struct reader *r, const struct yaml_node *value, void *ob
     for (size_t i = 0; i < text.len && is_plain; i++)
         is_plain = text.ptr[i] > ' ' && text.ptr[i] < 0x7f && (text.ptr[i] != '@' || i == at);
     if (!is_plain)
-        read_error(r, value, STR("the certificate authority writes to it before a certificate ends"), "expected a mail address, found %s",
+        read_error(r, value, STR("the certificate authority writes to it before a certificate ends"),
+                   "expected a mail address, found %s",
                    read_quote(r, text));
     else
         tls->acme_email = text;
@@ -74,7 +75,8 @@ static void read_directory(struct reader *r, const struct yaml_node *value, void
     for (size_t i = 0; i < text.len && is_url; i++)
         is_url = text.ptr[i] > ' ' && text.ptr[i] < 0x7f;
     if (!is_url)
-        read_error(r, value, STR("the directory of an ACME server, as its manual names it"), "expected an https:// address, found %s",
+        read_error(r, value, STR("the directory of an ACME server, as its manual names it"),
+                   "expected an https:// address, found %s",
                    read_quote(r, text));
     else
         tls->acme_directory = text;
@@ -109,7 +111,9 @@ void read_tls(struct reader *r, const struct yaml_node *value, void *object)
         { "key", false, read_key },
         { "acme", false, read_acme },
     };
-    static const struct read_shape shape = { "tls", "{ cert: /etc/postern/cert.pem, key: /etc/postern/key.pem }", fields, ARRAY_SIZE(fields) };
+    static const struct read_shape shape = {
+        "tls", "{ cert: /etc/postern/cert.pem, key: /etc/postern/key.pem }", fields, ARRAY_SIZE(fields)
+    };
     (void)object;
     struct model_tls *tls = &r->model->tls;
     tls->at = value->at;
@@ -183,7 +187,8 @@ void read_metrics(struct reader *r, const struct yaml_node *value, void *object)
     if (!given)
         return;
     if (!given[1] != !given[2])
-        read_error(r, value->key, STR("for example { address: 127.0.0.1, port: 9100 }"), "metrics has address: or port:, and needs both");
+        read_error(r, value->key, STR("for example { address: 127.0.0.1, port: 9100 }"),
+                   "metrics has address: or port:, and needs both");
     else if (!given[0] && !given[1])
         read_error(r, value->key, STR("leave it out, or say unix: or address: and port:"), "metrics says nothing");
 }

@@ -55,7 +55,8 @@ bool source_check(struct diagnostics *d, struct str source)
     struct model_place at = { 1, 1 };
     size_t line_start = 0, n_open = 0;
     if (source.len > MODEL_FILE_SIZE_MAX) {
-        diagnose_add(d, MODEL_ERROR, (struct model_place){ 0, 0 }, 1, STR_NONE, "the file is larger than %d MB", MODEL_FILE_SIZE_MAX >> 20);
+        diagnose_add(d, MODEL_ERROR, (struct model_place){ 0, 0 }, 1, STR_NONE, "the file is larger than %d MB",
+                     MODEL_FILE_SIZE_MAX >> 20);
         return false;
     }
     for (size_t i = 0; i < source.len;) {
@@ -67,7 +68,8 @@ bool source_check(struct diagnostics *d, struct str source)
         n_open += byte == '[' || byte == '{';
         n_open -= n_open && (byte == ']' || byte == '}');
         if (n_open > SOURCE_BRACKETS_MAX || i - line_start > SOURCE_LINE_MAX) {
-            diagnose_add(d, MODEL_ERROR, at, 1, STR_NONE, n_open > SOURCE_BRACKETS_MAX ? "nested too deeply" : "this line is longer than 256 KB");
+            diagnose_add(d, MODEL_ERROR, at, 1, STR_NONE,
+                         n_open > SOURCE_BRACKETS_MAX ? "nested too deeply" : "this line is longer than 256 KB");
             return false;
         }
         bool is_break = byte == '\n' || (byte == '\r' && (i == source.len || source.ptr[i] != '\n'));

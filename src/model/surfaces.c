@@ -58,7 +58,8 @@ static void surface_fill_hosts(struct reader *r, struct model_surface *surface)
             hosts[n++] = i;
     surface->hosts = (struct model_indexes){ hosts, n };
     if (n == 0 && model->n_hosts)
-        read_error_at(r, surface->name, STR("say 'gateway: true' at the host that serves it"), "no host is a gateway for surface %s",
+        read_error_at(r, surface->name, STR("say 'gateway: true' at the host that serves it"),
+                      "no host is a gateway for surface %s",
                       read_quote(r, surface->name.text));
 }
 

@@ -64,7 +64,8 @@ bool read_number(struct reader *r, const struct yaml_node *node, uint32_t min, u
         return false;
     bool is_digits = node->kind == YAML_SCALAR && str_to_u64(node->text, UINT64_MAX, &value);
     if (is_digits && !node->is_plain) {
-        read_error(r, node, read_hint(r, "write it without quotes: %.*s", STR_ARG(str_first(node->text, 10))), "expected %s, found text", what);
+        read_error(r, node, read_hint(r, "write it without quotes: %.*s", STR_ARG(str_first(node->text, 10))),
+                   "expected %s, found text", what);
         return false;
     }
     bool has_zero = is_digits && node->text.len > 1 && node->text.ptr[0] == '0';
@@ -225,7 +226,8 @@ static void address_report(struct reader *r, const struct yaml_node *node, struc
         read_error(r, node, STR("the bits after the prefix must be zero, as in 100.64.0.0/24"), "%s is no range of addresses",
                    read_quote(r, text));
     } else {
-        read_error(r, node, STR_NONE, "expected a numeric address%s such as %s, found %s", form == READ_ADDRESS_PREFIX ? " or range" : "",
+        read_error(r, node, STR_NONE, "expected a numeric address%s such as %s, found %s",
+                   form == READ_ADDRESS_PREFIX ? " or range" : "",
                    form == READ_ADDRESS_PREFIX ? "100.64.0.0/24" : "100.64.0.1", read_quote(r, text));
     }
 }

@@ -38,7 +38,8 @@ static void instance_name_check(struct names_check *check, uint32_t index, const
     }
     uint32_t other = label_claim(check, label, index);
     if (other != MODEL_NONE)
-        read_error_at(r, service->name, STR("rename one of them"), "its instance on %s is called %s, and so is service %s (line %u)",
+        read_error_at(r, service->name, STR("rename one of them"),
+                      "its instance on %s is called %s, and so is service %s (line %u)",
                       read_quote(r, host->name.text), read_quote(r, label), read_quote(r, r->model->services[other].name.text),
                       r->model->services[other].name.at.line);
 }
@@ -159,7 +160,8 @@ static void check_direct_port(struct reader *r, struct table *ports, uint32_t in
     if (added < 0)
         r->error = added;
     if (added == TABLE_E_EXISTS)
-        read_error_at(r, service->name, STR("another port, or one service for both"), "service %s has this port of %s already (line %u)",
+        read_error_at(r, service->name, STR("another port, or one service for both"),
+                      "service %s has this port of %s already (line %u)",
                       read_quote(r, model->services[other].name.text), read_quote(r, model->hosts[host].name.text),
                       model->services[other].name.at.line);
     for (uint32_t i = 0; i < model->n_surfaces && service->transport == MODEL_TCP; i++) {
@@ -168,7 +170,8 @@ static void check_direct_port(struct reader *r, struct table *ports, uint32_t in
         for (uint32_t k = 0; is_shared && k < surface->hosts.n; k++)
             if (surface->hosts.items[k] == host)
                 read_error_at(r, service->name, STR("another port"), "port %u of %s belongs to surface %s (line %u)", service->port,
-                              read_quote(r, model->hosts[host].name.text), read_quote(r, surface->name.text), surface->name.at.line);
+                              read_quote(r, model->hosts[host].name.text), read_quote(r, surface->name.text),
+                              surface->name.at.line);
     }
 }
 
@@ -197,8 +200,10 @@ static void check_places(struct reader *r)
         for (uint32_t k = 0; k < service->hosts.n && is_inside && service->kind == MODEL_KIND_WEB; k++) {
             const struct model_host *host = &model->hosts[service->hosts.items[k]];
             if (!host->gateway)
-                read_error_at(r, service->name, STR("make the host a gateway, or let the service listen on a port of the host and say only port:"),
-                              "%s is no gateway, so nobody can reach a service %s there", read_quote(r, host->name.text), wheres[service->where]);
+                read_error_at(r, service->name,
+                              STR("make the host a gateway, or let the service listen on a port of the host and say only port:"),
+                              "%s is no gateway, so nobody can reach a service %s there", read_quote(r, host->name.text),
+                              wheres[service->where]);
         }
     }
 }

@@ -80,7 +80,8 @@ static struct yaml_node *node_new(struct builder *b, enum yaml_kind kind, uint32
 static int key_accept(struct builder *b, struct frame *frame, struct yaml_node *key)
 {
     if (key->kind != YAML_SCALAR)
-        return invalid(b, key->length, STR("a list or mapping can't be a key; if text with brackets is meant, quote it"), "expected a name as the key");
+        return invalid(b, key->length, STR("a list or mapping can't be a key; if text with brackets is meant, quote it"),
+                       "expected a name as the key");
     if (key->is_plain && str_equal(key->text, STR("<<"))) {
         diagnose_add(b->d, MODEL_ERROR, key->at, key->length, STR("write the keys out"), "merge keys are not read");
         key->is_broken = true;
@@ -170,7 +171,8 @@ static int collection_start(struct builder *b, enum yaml_kind kind, struct fy_to
 static int collection_end(struct builder *b)
 {
     struct yaml_node *node = b->stack[--b->depth].node;
-    return node->kind == YAML_MAPPING ? duplicates_check(b, node) : 0; /* NOLINT(clang-analyzer-core.NullDereference): set when it was pushed */
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): set when it was pushed */
+    return node->kind == YAML_MAPPING ? duplicates_check(b, node) : 0;
 }
 
 static int scalar_add(struct builder *b, const struct fy_event *event)

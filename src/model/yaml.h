@@ -25,7 +25,8 @@ struct yaml_node {
 /* Reads source, which must outlive the tree: texts point into it where they stand there literally, and are made in texts where not.
  * 0: *ret_root is the tree, findings may hold errors. YAML_E_INVALID: the file stops being YAML at the last finding. -ENOMEM. */
 enum { YAML_E_INVALID = 1 };
-int yaml_read(struct str source, struct arena *nodes, struct arena *texts, struct diagnostics *d, struct yaml_node **ret_root) must_check;
+int yaml_read(struct str source, struct arena *nodes, struct arena *texts, struct diagnostics *d,
+              struct yaml_node **ret_root) must_check;
 
 /* Whether a plain scalar means something other than text to a reader of YAML 1.1 or 1.2 (a number, 1:30, yes, null, a date). */
 bool yaml_text_is_typed(struct str text) pure_function;

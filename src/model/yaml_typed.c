@@ -1,4 +1,4 @@
-/* Which plain scalars are text to every YAML reader, and which turn into something else for some (YAML 1.1 types, YAML 1.2 section 10.3). */
+/* Which plain scalars are text to every YAML reader, and which turn into something else (YAML 1.1 types, YAML 1.2 section 10.3). */
 #include "model/yaml.h"
 
 static bool equals_any(struct str text, const char *const *words, size_t n)
@@ -84,7 +84,9 @@ static bool is_date(struct str text)
 
 bool yaml_text_is_typed(struct str text)
 {
-    static const char *const words[] = { "y", "n", "yes", "no", "on", "off", "true", "false", "=", ".nan", ".inf", "-.inf", "+.inf" };
+    static const char *const words[] = {
+        "y", "n", "yes", "no", "on", "off", "true", "false", "=", ".nan", ".inf", "-.inf", "+.inf"
+    };
     if (yaml_text_is_null(text) || equals_any(text, words, ARRAY_SIZE(words)) || is_date(text))
         return true;
     skip_char(&text, "+-");
