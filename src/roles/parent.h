@@ -170,6 +170,7 @@ struct reload {
     uint32_t n_askers, n_answered;      /* all; those that the running reload answers come first */
     struct parent_block report;
     int status;
+    bool is_change;                     /* not the start's own */
 };
 
 /* Compiles the file and puts it in force. asker: the watcher's request, or 0 for a signal or the start. The answer goes to the watcher and the log. */

@@ -86,11 +86,11 @@ static void finish(struct parent *parent)
     reload->next = generation_free(reload->next);
     if (reload->status != 0 || parent->state == PARENT_STARTING)
         print_report(parent);
-    if (reload->status == 0 && parent->state == PARENT_SERVING)
+    if (reload->status == 0 && reload->is_change)
         log_info("revision %s is in force (generation %llu)", parent->current->revision, (unsigned long long)parent->current->number);
     else if (reload->status != 0 && parent->current)
         log_warning("the declaration in force stays: revision %s", parent->current->revision);
-    if (parent->state == PARENT_SERVING)
+    if (parent->state == PARENT_SERVING && reload->is_change)
         notify_manager("READY=1");
     for (uint32_t i = 0; i < reload->n_answered; i++)
         answer(parent, reload->askers[i]);
@@ -158,7 +158,8 @@ static void start_compiling(struct parent *parent)
     reload->n_answered = reload->n_askers;
     reload->state = RELOAD_COMPILING;
     reload->deadline_ms = parent_now_ms() + PARENT_COMPILE_TIMEOUT_MS;
-    if (parent->state == PARENT_SERVING)
+    reload->is_change = parent->state == PARENT_SERVING;
+    if (reload->is_change)
         notify_reloading();
     if (launch_compiler(parent, &err) < 0)
         refuse(parent, 2, err.text);
