@@ -43,7 +43,8 @@ bool front_h1_is_idle(const struct client *client)
 void front_h1_drain(struct client *client)
 {
     client->h1.close_after = true;
-    if (front_h1_is_idle(client))
+    /* Who has asked nothing yet has only just come, its first request on the way: it was accepted, so it is answered. */
+    if (front_h1_is_idle(client) && client->n_requests > 0)
         client_close(client, NULL);
 }
 
