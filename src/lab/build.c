@@ -111,9 +111,20 @@ static int make_namespace(const char *path)
     cleanup_close int netlink = netlink_open();
     if (netlink < 0)
         return netlink;
-    /* Addresses are declared, never in conflict: usable at once. No router on these links is to be believed. */
-    (void)!set_sysctl("ipv6/conf/default/accept_dad", "0");
-    (void)!set_sysctl("ipv6/conf/default/accept_ra", "0");
+    /* Addresses are declared, never in conflict: usable at once. No router on these links is to be believed, least of all the mesh's,
+     * which says to everyone that there is a shorter way to its neighbour (for IPv6 it can't be told not to). */
+    static const char *const settings[][2] = {
+        { "ipv6/conf/default/accept_dad", "0" },
+        { "ipv6/conf/default/accept_ra", "0" },
+        { "ipv6/conf/default/accept_redirects", "0" },
+        { "ipv4/conf/all/accept_redirects", "0" },
+        { "ipv4/conf/default/accept_redirects", "0" },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+        r = set_sysctl(settings[i][0], settings[i][1]);
+        if (r < 0 && r != -ENOENT)
+            return r;
+    }
     return netlink_set_up(netlink, "lo");
 }
 

@@ -77,7 +77,9 @@ static int nft_load(struct str rules, struct error *err)
 
 static int nft_apply(const struct model *model, uint32_t host, struct error *err)
 {
-    const struct render_nftables_options options = { .mesh_interface = STR(NFT_MESH_INTERFACE) };
+    const struct render_nftables_options options = {
+        .mesh_interface = STR(NFT_MESH_INTERFACE), .worker_uid_first = NFT_WORKER_UID_FIRST, .worker_uid_last = NFT_WORKER_UID_LAST,
+    };
     cleanup_buf struct buf rules = { .max = RULES_MAX };
     int r = host == MODEL_NONE ? render_nftables_mesh(model, &options, &rules, err) : render_nftables_host(model, host, &options, &rules, err);
     return r < 0 ? r : nft_load(buf_str(&rules), err);

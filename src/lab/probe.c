@@ -190,15 +190,24 @@ static void take_field(struct probe *probe, struct str line)
         str_copy(probe->detail, sizeof(probe->detail), value);
 }
 
-/* Differs in each answer, by intent: not part of what two answers must have in common. */
-static bool is_own_to_answer(struct str name)
+/* The digest of a body but for each place where it repeats the answer's own id. */
+static uint64_t digest_without(struct str body, struct str id)
 {
-    return str_equal_nocase(name, STR("date")) || str_equal_nocase(name, STR("postern-request-id"));
+    uint64_t digest = 0;
+    while (body.len) {
+        if (id.len && str_starts_with(body, id)) {
+            body = str_skip(body, id.len);
+            continue;
+        }
+        digest = digest * 1099511628211U + (unsigned char)body.ptr[0];
+        body = str_skip(body, 1);
+    }
+    return digest;
 }
 
 static void take_answer(struct probe *probe, struct str text)
 {
-    struct str line = str_split(&text, '\n');
+    struct str line = str_split(&text, '\n'), id = STR_NONE;
     uint64_t status;
     if (!str_starts_with(line, STR("HTTP/1.1 ")) || !str_to_u64(str_first(str_skip(line, 9), 3), 999, &status)) {
         probe->outcome = PROBE_CLOSED;
@@ -211,15 +220,18 @@ static void take_answer(struct probe *probe, struct str text)
         line = str_split(&text, '\n');
         if (line.len && line.ptr[line.len - 1] == '\r')
             line.len--;
-        struct str rest = line;
+        struct str value = line, name = str_split(&value, ':');
         if (!line.len)
             break;
-        if (!is_own_to_answer(str_split(&rest, ':')))
+        /* Date and id differ in each answer, by intent: they are no part of what two answers must have in common. */
+        if (str_equal_nocase(name, STR("postern-request-id")))
+            id = str_trim(value);
+        else if (!str_equal_nocase(name, STR("date")))
             probe->digest = probe->digest * 31 + str_hash(line);
         take_field(probe, line);
     }
     if (!probe->who[0])
-        probe->digest = probe->digest * 31 + str_hash(text);
+        probe->digest = probe->digest * 31 + digest_without(text, id);
 }
 
 static ssize_t answer_read(SSL *tls, int fd, char *data, size_t size)

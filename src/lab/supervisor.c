@@ -11,12 +11,15 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "lab/build.h"
+#include "lab/nft.h"
 
 enum { READY_TIMEOUT_MS = 20000, STOP_TIMEOUT_MS = 5000, ARGUMENTS_MAX = 64, CA_MAX = 1 << 20 };
 
@@ -25,7 +28,7 @@ struct child {
     bool is_gateway;
     uint32_t host;
     const struct world_instance *instance; /* NULL: the gateway */
-    int announce;                          /* a stand-in's standard output until it has said that it listens; -1 after */
+    int announce;                          /* where it says that it is ready: a stand-in's output, a gateway's socket; -1 after that */
     int status;                            /* as waitpid gave it */
     bool running;
 };
@@ -203,7 +206,7 @@ static int await_standins(struct supervisor *s, struct error *err)
     for (uint32_t i = 0; i < s->n_children; i++) {
         struct child *child = &s->children[i];
         char line[4096];
-        if (child->announce < 0)
+        if (child->announce < 0 || child->is_gateway)
             continue;
         struct pollfd wait = { .fd = child->announce, .events = POLLIN };
         uint64_t now = clock_ms();
@@ -220,11 +223,26 @@ static int await_standins(struct supervisor *s, struct error *err)
     return 0;
 }
 
+/* A socket on which the gateway says that it serves (sd_notify(3)), at the host's /run/notify. */
+static int notify_open(const char *host)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int n = snprintf(address.sun_path, sizeof(address.sun_path), SPACE_HOSTS "/%s/notify", host);
+    if (n < 0 || (size_t)n >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(address.sun_path, 0666) < 0)
+        return -errno;
+    return TAKE_FD(fd);
+}
+
 static int start_gateway(struct supervisor *s, uint32_t host, struct error *err)
 {
     char program[PATH_MAX], name[PATH_MAX], path[PATH_MAX];
     str_copy(name, sizeof(name), host_of(s, host)->name.text);
     snprintf(program, sizeof(program), "%s/postern", s->options->programs);
+    char uid_base[16];
+    snprintf(uid_base, sizeof(uid_base), "%d", NFT_UID_BASE);
     const char *const directories[] = { "postern", "state", "containers" };
     for (size_t i = 0; i < ARRAY_SIZE(directories); i++) {
         int n = snprintf(path, sizeof(path), SPACE_HOSTS "/%s/%s", name, directories[i]);
@@ -234,16 +252,19 @@ static int start_gateway(struct supervisor *s, uint32_t host, struct error *err)
         }
     }
     const char *const arguments[] = { program, "run", "-f", s->options->declaration, "--host", name, "--run-directory", "/run/postern",
-                                      "--state-directory", "/run/state", "--container-directory", "/run/containers", NULL };
+                                      "--state-directory", "/run/state", "--container-directory", "/run/containers", "--grace", "1", "--uid-base", uid_base, NULL };
     cleanup_close int log = log_open(s, host);
-    pid_t pid = log < 0 ? -1 : fork();
-    if (pid == 0)
+    cleanup_close int notify = notify_open(name);
+    pid_t pid = log < 0 || notify < 0 ? -1 : fork();
+    if (pid == 0) {
+        setenv("NOTIFY_SOCKET", "/run/notify", 1);
         child_exec(s, host, NULL, arguments, log, log);
+    }
     if (pid < 0) {
-        error_set(err, "can't start the gateway of %s: %s", name, strerror(errno));
+        error_set(err, "can't start the gateway of %s: %s", name, strerror(log < 0 ? -log : notify < 0 ? -notify : errno));
         return -EIO;
     }
-    s->children[s->n_children++] = (struct child){ .pid = pid, .is_gateway = true, .host = host, .announce = -1, .running = true };
+    s->children[s->n_children++] = (struct child){ .pid = pid, .is_gateway = true, .host = host, .announce = TAKE_FD(notify), .running = true };
     return 0;
 }
 
@@ -260,7 +281,7 @@ static int ask(const struct supervisor *s, const char *const *arguments, struct 
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
-        dup2(pipe_fds[1], STDOUT_FILENO);
+        (void)!dup2(pipe_fds[1], STDOUT_FILENO);
         execv(program, (char *const *)(uintptr_t)arguments);
         _exit(127);
     }
@@ -277,30 +298,53 @@ static int ask(const struct supervisor *s, const char *const *arguments, struct 
     return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
 }
 
+static bool says_ready(int notify)
+{
+    char text[1024];
+    ssize_t n = recv(notify, text, sizeof(text), MSG_DONTWAIT);
+    for (struct str rest = str_make(text, n > 0 ? (size_t)n : 0); rest.len;)
+        if (str_equal(str_split(&rest, '\n'), STR("READY=1")))
+            return true;
+    return false;
+}
+
+/* Until the gateway serves; its CA is added to the bundle. */
 static int await_gateway(struct supervisor *s, uint32_t child, struct buf *bundle, struct error *err)
 {
-    char run[PATH_MAX], state[PATH_MAX];
-    struct str name = host_of(s, s->children[child].host)->name.text;
-    snprintf(run, sizeof(run), SPACE_HOSTS "/%.*s/postern", STR_ARG(name));
+    char state[PATH_MAX];
+    struct child *gateway = &s->children[child];
+    struct str name = host_of(s, gateway->host)->name.text;
     snprintf(state, sizeof(state), SPACE_HOSTS "/%.*s/state", STR_ARG(name));
-    const char *const status[] = { "postern", "status", "--run-directory", run, NULL };
     const char *const ca[] = { "postern", "ca", "export", "--state-directory", state, NULL };
-    for (uint64_t deadline = clock_ms() + READY_TIMEOUT_MS; clock_ms() < deadline;) {
-        cleanup_buf struct buf said = { .max = CA_MAX };
+    bool is_ready = false;
+    uint64_t deadline = clock_ms() + READY_TIMEOUT_MS;
+    while (!is_ready && gateway->running && clock_ms() < deadline) {
+        struct pollfd wait = { .fd = gateway->announce, .events = POLLIN };
+        if (poll(&wait, 1, 50) > 0)
+            is_ready = says_ready(gateway->announce);
         (void)reap(s);
-        if (!s->children[child].running)
+    }
+    close(gateway->announce);
+    gateway->announce = -1;
+    if (!is_ready) {
+        error_set(err, "the gateway of %.*s %s; see %s/%.*s.log", STR_ARG(name), gateway->running ? "doesn't get ready" : "ended",
+                  s->options->space->directory, STR_ARG(name));
+        return -EIO;
+    }
+    /* Where all certificates come from elsewhere there is no CA of its own to trust; else the keeper is making it. */
+    while (s->options->world->model->tls.source == MODEL_TLS_INTERNAL) {
+        cleanup_buf struct buf said = { .max = CA_MAX };
+        if (ask(s, ca, &said) == 0) {
+            buf_append(bundle, buf_str(&said));
             break;
-        if (ask(s, status, &said) == 0) {
-            buf_clear(&said);
-            if (ask(s, ca, &said) == 0)
-                buf_append(bundle, buf_str(&said));
-            return 0;
+        }
+        if (clock_ms() > deadline) {
+            error_set(err, "the gateway of %.*s makes no certificate authority; see %s/%.*s.log", STR_ARG(name), s->options->space->directory, STR_ARG(name));
+            return -EIO;
         }
         nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
     }
-    error_set(err, "the gateway of %.*s %s; see %s/%.*s.log", STR_ARG(name), s->children[child].running ? "doesn't get ready" : "ended",
-              s->options->space->directory, STR_ARG(name));
-    return -EIO;
+    return bundle->error;
 }
 
 static int write_names(const struct supervisor *s, struct error *err)
