@@ -7,6 +7,7 @@
 
 #include "cli/declaration.h"
 #include "render/nftables.h"
+#include "roles/revision.h"
 
 static const char usage[] =
     "usage: postern render nftables HOST [-f FILE] [OPTION...]\n"
@@ -132,6 +133,9 @@ int cli_render(int argc, char **argv)
     cleanup_buf struct buf out;
     buf_init(&out, RENDER_OUTPUT_MAX);
     struct error err = { "" };
+    char revision[REVISION_DIGITS + 1] = "";
+    if (revision_of(buf_str(&declaration.source), revision))
+        given.options.revision = str_of(revision);
     int r;
     if (given.host) {
         uint32_t host = host_find(declaration.model, str_of(given.host));

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
-#include <openssl/evp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,9 +19,10 @@
 #include "policy/compile.h"
 #include "roles/compiler_changes.h"
 #include "roles/compiler_numbers.h"
+#include "roles/revision.h"
 #include "roles/role.h"
 
-enum { REPORT_SIZE_MAX = 1 << 20, CA_SIZE_MAX = 4 << 20, CA_FILES_MAX = 64, REVISION_DIGITS = 12, OWN_ADDRESSES_MAX = 256 };
+enum { REPORT_SIZE_MAX = 1 << 20, CA_SIZE_MAX = 4 << 20, CA_FILES_MAX = 64, OWN_ADDRESSES_MAX = 256 };
 
 /* ---- confinement: it may read what anybody may read, and write nothing ---- */
 
@@ -260,17 +260,6 @@ static int send_done(struct compiler *c, int status, const char *revision)
     return c->report.len > 0 ? send_sealed(&done, "postern-report", c->report.ptr, c->report.len) : ipc_send(IPC_PARENT_FD, &done, NULL, 0);
 }
 
-static bool digest(struct str source, char text[static REVISION_DIGITS + 1])
-{
-    unsigned char hash[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
-    if (EVP_Digest(source.ptr, source.len, hash, &n, EVP_sha256(), NULL) != 1)
-        return false;
-    for (size_t i = 0; i < REVISION_DIGITS / 2; i++)
-        snprintf(text + 2 * i, 3, "%02x", hash[i]);
-    return true;
-}
-
 /* ---- the way from one to the other ---- */
 
 static const char *base_name(const char *path)
@@ -313,7 +302,7 @@ static int run(struct compiler *c)
     struct model_findings findings;
     struct compile_output output;
     struct error err = { "" };
-    if (!digest(c->source, revision))
+    if (!revision_of(c->source, revision))
         return -EIO;
     int r = model_read(c->source, str_of(base_name(c->ask.file)), &model, &findings);
     if (r < 0)
