@@ -33,7 +33,8 @@ bool logger_record_check(struct ipc_record *record)
             return false;
     return record->id[sizeof record->id - 1] == '\0' && record->status <= 999 && record->denied <= IPC_DENIED_REVOKED &&
            (record->http_version == 0 || record->http_version == 10 || record->http_version == 11 || record->http_version == 20) &&
-           record->time_us < year_9999_us && check_text(record->method, sizeof record->method) &&
+           record->time_us < year_9999_us && record->bytes_in <= INT64_MAX && record->bytes_out <= INT64_MAX &&
+           record->generation <= INT64_MAX && check_text(record->method, sizeof record->method) &&
            check_text(record->principal, sizeof record->principal) && check_text(record->segment, sizeof record->segment) &&
            check_text(record->service, sizeof record->service) && check_text(record->instance, sizeof record->instance) &&
            check_text(record->host, sizeof record->host) && check_text(record->rule, sizeof record->rule) &&

@@ -18,7 +18,8 @@ struct logger_entry {
     uint32_t surface, worker;
 };
 
-/* Whether the bytes are a record at all: texts end, enumerations are known, the id has its form. Bytes that don't print become '?'
+/* Whether the bytes are a record at all: texts end, enumerations are known, the id has its form, numbers
+ * are such as readers of JSON take (below 2^63). Bytes that don't print become '?'
  * (a worker that was taken over must not move a reader's cursor). False: its sender is out of step or hostile, end it. */
 bool logger_record_check(struct ipc_record *record) must_check;
 
