@@ -121,19 +121,30 @@ static void read_service_over(struct reader *r, const struct yaml_node *value, v
     read_references(r, value, READ_SURFACE, READ_SURFACES_MAX, &service->surfaces);
 }
 
+static void warn_of_loopback(struct reader *r, const struct yaml_node *node)
+{
+    read_warning(r, node, STR("many programs take whoever comes from there for their administrator"),
+                 "the service sees every caller as 127.0.0.1");
+}
+
+static bool service_address_check(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix)
+{
+    if (address_is_loopback(&prefix->address))
+        warn_of_loopback(r, node);
+    return true;
+}
+
 static void read_service_address(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_service *service = object;
-    read_addresses(r, value, READ_ADDRESS_WHOLE, SERVICE_ADDRESSES_MAX, NULL, &service->addresses);
+    read_addresses(r, value, READ_ADDRESS_WHOLE, SERVICE_ADDRESSES_MAX, service_address_check, &service->addresses);
 }
 
 static void read_service_loopback(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_service *service = object;
     if (read_bool(r, value, &service->loopback) && service->loopback)
-        read_warning(r, value,
-                     STR("many programs take whoever comes from 127.0.0.1 for their administrator; without it they see another address"),
-                     "the service sees every caller as 127.0.0.1");
+        warn_of_loopback(r, value);
 }
 
 /* ---- tls: of a service that speaks https itself ---- */

@@ -187,6 +187,14 @@ static void check_direct_ports(struct reader *r)
 
 /* ---- instances that no gateway can dial ---- */
 
+static bool service_is_on_loopback(const struct model_service *service)
+{
+    bool is_loopback = service->loopback;
+    for (uint32_t i = 0; i < service->addresses.n; i++)
+        is_loopback |= address_is_loopback(&service->addresses.items[i].address);
+    return is_loopback;
+}
+
 static void check_places(struct reader *r)
 {
     static const char *const wheres[] = {
@@ -196,7 +204,7 @@ static void check_places(struct reader *r)
     const struct model *model = r->model;
     for (uint32_t i = 0; i < model->n_services; i++) {
         const struct model_service *service = &model->services[i];
-        bool is_inside = service->where != MODEL_WHERE_HOST || service->loopback;
+        bool is_inside = service->where != MODEL_WHERE_HOST || service_is_on_loopback(service);
         for (uint32_t k = 0; k < service->hosts.n && is_inside && service->kind == MODEL_KIND_WEB; k++) {
             const struct model_host *host = &model->hosts[service->hosts.items[k]];
             if (!host->gateway)

@@ -198,6 +198,7 @@ WRONG = [
     ("direct: udp/30000", "direct: udp/30000, port: 1", [(13, 43, "'port:' means nothing for a service whose port is reached directly", "leave it out")]),
     ("direct: udp/30000", "direct: tcp/443", [(13, 3, "port 443 of 'roc' belongs to surface 'main'", "another port")]),
     ("host: roc, port: 3000", "host: robin, container: grafana, port: 3000", [(12, 3, "'robin' is no gateway, so nobody can reach a service in a container there", "")]),
+    ("host: roc, port: 3000", 'host: robin, port: 3000, address: "::1"', [(12, 3, "'robin' is no gateway, so nobody can reach a service on its loopback there", "")]),
     ("host: roc, port: 3000", "host: roc, port: 3000, over: agents", [(16, 27, "matches no web service of that surface", None), (12, 3, "no grant lets anybody reach 'grafana'", None)]),
     ("host: roc, port: 3000", "host: roc, port: 3000, names: db.home.example", [(12, 44, "service 'db' has this name already (line 14)", "")]),
     ("host: roc, port: 3000", "host: roc, port: 3000, names: grafana.home.example", [(12, 44, "the service has this name already", "")]),
@@ -249,6 +250,7 @@ def test_a_host_and_a_service_of_one_name_are_told_apart():
 @pytest.mark.parametrize("addition, warning", [
     ("  web: { host: roc, port: 1, protocol: https, tls: { insecure: true } }", "can read and change everything"),
     ("  web: { host: roc, port: 1, loopback: true }", "the service sees every caller as 127.0.0.1"),
+    ("  web: { host: roc, port: 1, address: [100.64.0.9, 127.0.0.2] }", "the service sees every caller as 127.0.0.1"),
 ])
 def test_what_is_dangerous_is_a_warning_each_time(addition, warning):
     answer = check(START + addition + "\n" + GRANTS)
