@@ -30,7 +30,7 @@
 enum {
     PARENT_START_TIMEOUT_MS = 10000,    /* from start message to READY */
     PARENT_COMPILE_TIMEOUT_MS = 60000,
-    PARENT_SWITCH_TIMEOUT_MS = 5000,    /* for a role to take a new image */
+    PARENT_SWITCH_TIMEOUT_MS = 3000,    /* for a role to take a new image */
     PARENT_UPGRADE_TIMEOUT_MS = 30000,
     PARENT_END_TIMEOUT_MS = 2000,       /* for a role to end by itself once its channel is closed */
     PARENT_STEADY_MS = 10000,           /* a role that lived this long starts its back-off anew */

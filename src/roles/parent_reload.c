@@ -257,7 +257,7 @@ static void switch_roles(struct parent *parent)
     parent->previous = parent->current;
     parent->current = TAKE(reload->next);
     reload->state = RELOAD_ROLES;
-    reload->deadline_ms = parent_now_ms() + PARENT_SWITCH_TIMEOUT_MS + PARENT_START_TIMEOUT_MS;
+    reload->deadline_ms = parent_now_ms() + PARENT_SWITCH_TIMEOUT_MS;
     str_copy(parent->host, sizeof parent->host, image_str(parent->current->plan_image, image_settings(parent->current->plan_image, 0)->host));
     retire_workers(parent);
     for (struct child *child = parent->children; child; child = child->next)

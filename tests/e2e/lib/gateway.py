@@ -99,6 +99,8 @@ class Gateway:
         def ready():
             if not self.process.running():
                 raise AssertionError("the gateway ended\n" + self.process.describe())
+            if not os.path.exists(os.path.join(self.run_directory, "control.sock")):
+                return False  # it gets its name when every role is ready
             if not (os.path.exists(self.ca) and os.path.getsize(self.ca)) and not self.export_ca():
                 return False
             return all(self._greets(name) for name in self.port if not self.surfaces[name].get("hosts"))
