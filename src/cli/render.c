@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <string.h>
 
+#include "base/uids.h"
 #include "cli/declaration.h"
 #include "render/nftables.h"
 #include "roles/revision.h"
@@ -21,7 +22,7 @@ static const char usage[] =
     "      --interface NAME     the mesh's interface (default tailscale0; \"\": none, know the mesh by its addresses only)\n"
     "      --mesh-port PORT     the mesh's own UDP port, kept open on the LAN (default 41641; 0: none)\n"
     "      --keep-lan           leave what listens on declared LAN addresses alone, but for ports that are served on the mesh\n"
-    "      --worker-uids A-B    users that may start no connection: the workers of the gateway on this host\n"
+    "      --worker-uids A-B    users that may start no connection: the gateway's workers, where postern run was given another --uid-base\n"
     "\n"
     "Exit status: 0 written, 1 there is none for that host, 2 the declaration could not be used.\n";
 
@@ -141,6 +142,10 @@ int cli_render(int argc, char **argv)
         uint32_t host = host_find(declaration.model, str_of(given.host));
         if (host == MODEL_NONE)
             return CLI_NO;
+        if (declaration.model->hosts[host].gateway && !given.options.worker_uid_last) {
+            given.options.worker_uid_first = UIDS_BASE + UIDS_OF_WORKERS;
+            given.options.worker_uid_last = UIDS_BASE + UIDS_N - 1;
+        }
         r = render_nftables_host(declaration.model, host, &given.options, &out, &err);
     } else {
         r = render_nftables_mesh(declaration.model, &given.options, &out, &err);

@@ -82,6 +82,13 @@ struct name_order {
     uint32_t service;
 };
 
+/* Web services by name, and room for those that match. */
+struct pattern_names {
+    struct name_order *items;
+    uint32_t n;
+    uint32_t *matched;
+};
+
 static int compare_names(const void *a, const void *b)
 {
     const struct name_order *x = a, *y = b;
@@ -109,40 +116,39 @@ static uint32_t first_at_least(const struct name_order *names, uint32_t n, struc
 }
 
 /* Only names that start with what is before the first '*' can match: a run of the sorted names. */
-static int match_pattern(struct grants *g, struct str pattern, const struct name_order *names, uint32_t n_names, struct model_indexes *ret)
+static int match_pattern(struct grants *g, const struct pattern_names *names, struct str pattern, struct model_indexes *ret)
 {
     struct str prefix = str_first(pattern, str_find_char(pattern, '*'));
-    uint32_t first = first_at_least(names, n_names, prefix), end = first, n = 0;
-    while (end < n_names && str_starts_with(names[end].name, prefix))
-        end++;
-    uint32_t *items = arena_array(&g->arena, end - first, uint32_t);
+    uint32_t first = first_at_least(names->items, names->n, prefix), n = 0;
+    for (uint32_t i = first; i < names->n && str_starts_with(names->items[i].name, prefix); i++)
+        if (str_match_wildcard(pattern, names->items[i].name))
+            names->matched[n++] = names->items[i].service;
+    uint32_t *items = arena_array(&g->arena, n, uint32_t);
     if (!items)
         return -ENOMEM;
-    for (uint32_t i = first; i < end; i++)
-        if (str_match_wildcard(pattern, names[i].name))
-            items[n++] = names[i].service;
+    if (n)
+        memcpy(items, names->matched, n * sizeof *items);
     qsort(items, n, sizeof *items, compare_indexes);
     *ret = (struct model_indexes){ items, n };
     return 0;
 }
 
-static int sort_web_services(struct grants *g, struct name_order **ret, uint32_t *ret_n)
+static int sort_web_services(struct grants *g, struct pattern_names *ret)
 {
     const struct model *m = g->model;
-    uint32_t n = 0;
-    struct name_order *names = arena_array(&g->arena, m->n_services, struct name_order);
-    if (!names)
+    struct pattern_names names = { .items = arena_array(&g->arena, m->n_services, struct name_order),
+                                   .matched = arena_array(&g->arena, m->n_services, uint32_t) };
+    if (!names.items || !names.matched)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->n_services; i++)
         if (m->services[i].kind == MODEL_KIND_WEB)
-            names[n++] = (struct name_order){ m->services[i].name.text, i };
-    qsort(names, n, sizeof *names, compare_names);
+            names.items[names.n++] = (struct name_order){ m->services[i].name.text, i };
+    qsort(names.items, names.n, sizeof *names.items, compare_names);
     *ret = names;
-    *ret_n = n;
     return 0;
 }
 
-static int expand_pattern(struct grants *g, struct table *seen, struct str pattern, uint32_t at, const struct name_order *names, uint32_t n_names)
+static int expand_pattern(struct grants *g, const struct pattern_names *names, struct table *seen, struct str pattern, uint32_t at)
 {
     uint32_t before;
     int r = table_add(seen, pattern, at, &before);
@@ -150,16 +156,16 @@ static int expand_pattern(struct grants *g, struct table *seen, struct str patte
         g->targets[at] = g->targets[before];
         return 0;
     }
-    return r < 0 ? r : match_pattern(g, pattern, names, n_names, &g->targets[at]);
+    return r < 0 ? r : match_pattern(g, names, pattern, &g->targets[at]);
 }
 
 static int expand_targets(struct grants *g)
 {
     const struct model *m = g->model;
     cleanup_table struct table seen = { 0 };
-    struct name_order *names;
-    uint32_t n_names, n_targets = 0;
-    int r = sort_web_services(g, &names, &n_names);
+    struct pattern_names names;
+    uint32_t n_targets = 0;
+    int r = sort_web_services(g, &names);
     if (r < 0)
         return r;
     for (uint32_t i = 0; i < m->n_grants; i++)
@@ -175,7 +181,7 @@ static int expand_targets(struct grants *g)
             struct model_target *target = &m->grants[i].to[k];
             if (target->kind == MODEL_TARGET_SERVICE)
                 g->targets[at] = (struct model_indexes){ &target->service, 1 };
-            else if (target->kind == MODEL_TARGET_PATTERN && (r = expand_pattern(g, &seen, target->pattern, at, names, n_names)) < 0)
+            else if (target->kind == MODEL_TARGET_PATTERN && (r = expand_pattern(g, &names, &seen, target->pattern, at)) < 0)
                 return r;
         }
     }
@@ -210,7 +216,7 @@ static int index_surfaces(struct grants *g)
 int grants_init(struct grants *ret, const struct model *model)
 {
     struct grants g = { .model = model };
-    arena_init(&g.arena, 0);
+    arena_init(&g.arena, GRANTS_MEMORY_MAX);
     int r = index_principals(&g);
     if (r == 0)
         r = find_sources(&g);

@@ -18,6 +18,9 @@ struct grants {
     bool *grant_has_source;             /* somebody can be identified as one of its principals: an address is declared */
 };
 
+/* A file of 16 MB with thousands of different patterns, each of which means most of the services, is where this ends. */
+enum { GRANTS_MEMORY_MAX = 1 << 30 };
+
 /* 0 or -ENOMEM; nothing to deinit then. The model must outlive it and have at most 64 surfaces. */
 int grants_init(struct grants *ret, const struct model *model) must_check;
 void grants_deinit(struct grants *grants);

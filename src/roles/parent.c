@@ -19,9 +19,10 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/uids.h"
 #include "roles/confine.h"
 
-enum { EVENTS_MAX = 64, MESSAGES_PER_TURN = 64, UID_OF_ACME = 6, UID_OF_WORKERS = 16, HIGH_DESCRIPTOR = 10 };
+enum { EVENTS_MAX = 64, MESSAGES_PER_TURN = 64, UID_OF_ACME = 6, HIGH_DESCRIPTOR = 10 };
 
 int64_t parent_now_ms(void)
 {
@@ -33,7 +34,7 @@ int64_t parent_now_ms(void)
 uint32_t parent_uid_of(const struct parent *parent, enum ipc_role role, uint32_t surface)
 {
     static const uint32_t offsets[IPC_ROLE_COUNT] = { [IPC_ROLE_KEEPER] = 1, [IPC_ROLE_BROKER] = 2, [IPC_ROLE_WATCHER] = 3,
-        [IPC_ROLE_LOGGER] = 4, [IPC_ROLE_COMPILER] = 5, [IPC_ROLE_WORKER] = UID_OF_WORKERS };
+        [IPC_ROLE_LOGGER] = 4, [IPC_ROLE_COMPILER] = 5, [IPC_ROLE_WORKER] = UIDS_OF_WORKERS };
     if (!parent->is_privileged || parent->options.uid_base == 0)
         return 0;
     return parent->options.uid_base + offsets[role] + (role == IPC_ROLE_WORKER ? surface : 0);

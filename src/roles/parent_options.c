@@ -6,12 +6,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/uids.h"
 #include "roles/parent.h"
 
 enum { OPTION_HOST = 256, OPTION_RUN, OPTION_STATE, OPTION_CONTAINERS, OPTION_ROLES, OPTION_LOG, OPTION_NO_LOG, OPTION_UID_BASE, OPTION_GRACE,
     OPTION_DRAIN, OPTION_SUCCESSOR };
 
-enum { DEFAULT_UID_BASE = 61900, UID_RANGE = 80, DEFAULT_GRACE_S = 10, DEFAULT_DRAIN_S = 600, SECONDS_MAX = 7 * 24 * 3600 };
+enum { DEFAULT_GRACE_S = 10, DEFAULT_DRAIN_S = 600, SECONDS_MAX = 7 * 24 * 3600 };
 
 static const struct option long_options[] = {
     { "file", required_argument, NULL, 'f' },
@@ -44,7 +45,7 @@ static void print_help(void)
            "      --grace SECONDS          how long SIGTERM lets connections finish (%d); a second SIGTERM ends at once\n"
            "      --drain SECONDS          how long connections of a replaced postern, or of a surface that is gone, may last (%d)\n"
            "      --role-directory DIR     where the roles' programs are (beside this one)\n",
-        UID_RANGE, DEFAULT_UID_BASE, DEFAULT_GRACE_S, DEFAULT_DRAIN_S);
+        UIDS_N, UIDS_BASE, DEFAULT_GRACE_S, DEFAULT_DRAIN_S);
 }
 
 static bool parse_number(const char *option, const char *text, uint64_t max, uint32_t *ret)
@@ -127,7 +128,7 @@ static int parse_one(int option, struct parent_options *options)
         options->log_requests = option == OPTION_LOG;
         return 0;
     case OPTION_UID_BASE:
-        return parse_number("--uid-base", optarg, UINT32_MAX - 1 - UID_RANGE, &options->uid_base) ? 0 : 1 + 2;
+        return parse_number("--uid-base", optarg, UINT32_MAX - 1 - UIDS_N, &options->uid_base) ? 0 : 1 + 2;
     case OPTION_GRACE:
         if (!parse_number("--grace", optarg, SECONDS_MAX, &seconds))
             return 1 + 2;
@@ -153,7 +154,7 @@ static int parse_one(int option, struct parent_options *options)
 int options_parse(int argc, char **argv, struct parent_options *ret)
 {
     struct parent_options options = { .host = "", .run_directory = "/run/postern", .state_directory = "/var/lib/postern", .container_directory = "",
-        .log_requests = true, .uid_base = DEFAULT_UID_BASE, .grace_ms = DEFAULT_GRACE_S * 1000, .drain_ms = DEFAULT_DRAIN_S * 1000 };
+        .log_requests = true, .uid_base = UIDS_BASE, .grace_ms = DEFAULT_GRACE_S * 1000, .drain_ms = DEFAULT_DRAIN_S * 1000 };
     int option;
     while ((option = getopt_long(argc, argv, "f:h", long_options, NULL)) != -1) {
         int r = parse_one(option, &options);
