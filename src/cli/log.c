@@ -20,7 +20,7 @@ static const char usage[] =
     "       postern log ID\n"
     "\n"
     "Shows the last requests of the running postern (20, or N up to 4096), and with --follow each that comes. With the id that an answer\n"
-    "carried (its Request-Id), everything about that one; ids that are older are looked for in the log file.\n"
+    "carried (Postern-Request-Id), everything about that one; ids that are older are looked for in the log file.\n"
     "\n"
     "      --from WHO            a host, a segment or an address; '*' matches any run, as in --to\n"
     "      --to WHAT             a service, an instance (backrest@roc) or a name asked for\n"
@@ -321,7 +321,7 @@ static int find_older(const struct log_options *options)
     if (found)
         return CLI_YES;
     fprintf(stderr, "postern log: no record %s among the last %d%s%s\n", options->filter.id, LAST_MAX, path[0] ? " or in " : "",
-            path[0] ? path : "; with log: { file: ... } in the declaration older ones are kept");
+            path[0] ? path : "; with log: { to: FILE } in the declaration older ones are kept");
     return CLI_NO;
 }
 
@@ -362,7 +362,7 @@ static bool set_filter(struct log_options *options, const char *key, const char 
     if (logger_filter_set(&options->filter, str_of(key), str_of(value)) && !strpbrk(value, " \n"))
         return true;
     if (strcmp(key, "id") == 0)
-        fprintf(stderr, "postern log: '%s' is no request id: 16 digits and letters a to f, as in the answer's Request-Id\n", value);
+        fprintf(stderr, "postern log: '%s' is no request id: 16 digits and letters a to f, as in the answer's Postern-Request-Id\n", value);
     else
         fprintf(stderr, "postern log: --%s %s: %s\n", key, value, strcmp(key, "status") == 0 ? "404 or 5xx is expected" : "a name is expected");
     return false;
