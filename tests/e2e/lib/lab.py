@@ -9,37 +9,39 @@ from lib.process import POSTERN
 
 _numbers = itertools.count()
 
-# Runs inside a host of the lab: one connection or datagram, and what came of it.
+# Runs inside a host of the lab: connections or datagrams, all at once, and what came of each.
 _PROBE = """
-import socket, sys
-kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-source = sys.argv[4] if len(sys.argv) > 4 else None
-sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
-sock.settimeout(1.5)
-try:
-    if source:
-        sock.bind((source, 0))
-    sock.connect((host, port))
-    if kind == "udp":
-        sock.send(b"ping")
-    print("open", sock.recv(200).decode(errors="replace").strip())
-except TimeoutError:
-    print("open" if kind == "tcp" and sock.fileno() >= 0 and connected(sock) else "silent")
-except ConnectionRefusedError:
-    print("nothing-listens")
-except ConnectionResetError:
-    print("closed")
-except OSError as trouble:
-    print("refused", trouble.strerror)
-"""
-_PROBE = _PROBE.replace("import socket, sys\n", """import socket, sys
-def connected(sock):
+import json, socket, sys
+from concurrent.futures import ThreadPoolExecutor
+
+def probe(target):
+    address, port, kind, source = target
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    sock.settimeout(1.5)
+    connected = False
     try:
-        sock.getpeername()
-        return True
-    except OSError:
-        return False
-""")
+        if source:
+            sock.bind((source, 0))
+        sock.connect((address, port))
+        connected = kind == "tcp"
+        if kind == "udp":
+            sock.send(b"ping")
+        return "open " + sock.recv(200).decode(errors="replace").strip()
+    except TimeoutError:
+        return "open" if connected else "silent"
+    except ConnectionRefusedError:
+        return "nothing-listens"
+    except ConnectionResetError:
+        return "closed"
+    except OSError as trouble:
+        return "refused " + trouble.strerror
+    finally:
+        sock.close()
+
+targets = json.loads(sys.argv[1])
+with ThreadPoolExecutor(32) as pool:
+    print(json.dumps(list(pool.map(probe, targets))))
+"""
 
 
 class Lab:
@@ -81,15 +83,20 @@ class Lab:
         """The status as a string; "000" when there was no answer."""
         return self.curl(host, url, "--output", "/dev/null", "--write-out", "%{http_code}", *arguments).stdout
 
-    def port(self, host, address, port, kind="tcp", source=None):
-        """What a connection from host comes to: "open NAME@HOST ...", "refused WHY", "silent", "closed", "nothing-listens"."""
-        done = self.exec(host, "/usr/bin/python3", "-c", _PROBE, kind, address, port, *([source] if source else []))
+    def ports(self, host, targets):
+        """What connections from host to each (name or address, port, "tcp" or "udp", source address or None) come to: "open NAME@HOST ...",
+        "refused WHY", "silent", "closed", "nothing-listens"."""
+        done = self.exec(host, "/usr/bin/python3", "-c", _PROBE, json.dumps(targets))
         assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        return json.loads(done.stdout)
 
-    def is_shut(self, host, address, port, kind="tcp", source=None):
-        """The network or a firewall is in the way. That nothing listens there would be no proof, and does not count."""
-        return self.port(host, address, port, kind, source).split()[0] in ("refused", "silent")
+    def port(self, host, address, port, kind="tcp", source=None):
+        return self.ports(host, [(address, port, kind, source)])[0]
+
+    def not_shut(self, host, addresses, ports, kind="tcp"):
+        """Those that neither the network nor a firewall keeps shut. That nothing listens there would be no proof, and does not count."""
+        targets = [(address, port, kind, None) for address in addresses for port in ports]
+        return [(*target[:2], result) for target, result in zip(targets, self.ports(host, targets)) if result.split()[0] not in ("refused", "silent")]
 
     # ---- what is there ----
 
