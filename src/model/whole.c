@@ -61,6 +61,10 @@ static void extra_name_check(struct names_check *check, uint32_t index, const st
         if (added < 0)
             r->error = added;
     }
+    if (!is_below && !str_equal(name->text, domain) && r->model->tls.source == MODEL_TLS_INTERNAL)
+        read_error_at(r, *name, STR("certificates from files or from ACME (tls:) can cover other names"),
+                      "%s is not below %s, and the internal authority vouches for nothing else", read_quote(r, name->text),
+                      read_quote(r, domain));
     if (other == index)
         read_error_at(r, *name, STR("leave it out"), "the service has this name already");
     else if (other != MODEL_NONE)

@@ -25,7 +25,7 @@ EVERYTHING = {
         "grafana": {"host": "roc", "container": "grafana", "port": 3000, "protocol": "http", "names": "stats.home.example"},
         "backrest": {"host": ["roc", "bluejay"], "container": "backrest_1", "port": 9898, "address": "172.18.0.5"},
         "grpc": {"host": "roc", "netns": "/run/netns/grpc", "port": 50051, "protocol": "h2c", "loopback": True},
-        "socket": {"host": "roc", "unix": "/run/socket.sock", "names": ["a.example", "b.example"], "over": "main"},
+        "socket": {"host": "roc", "unix": "/run/socket.sock", "names": ["a.home.example", "b.c.home.example"], "over": "main"},
         "whisper": {"host": "robin", "port": 9000, "over": ["main", "agents"]},
         "nas": {"host": "roc", "port": 5001, "address": ["192.168.1.20", "fd00::20"], "protocol": "https",
                 "tls": {"name": "nas.local", "ca": "/etc/postern/nas.pem", "pin": PIN}},

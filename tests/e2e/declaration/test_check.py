@@ -203,6 +203,8 @@ WRONG = [
     ("host: roc, port: 3000", "host: roc, port: 3000, names: db.home.example", [(12, 44, "service 'db' has this name already (line 14)", "")]),
     ("host: roc, port: 3000", "host: roc, port: 3000, names: grafana.home.example", [(12, 44, "the service has this name already", "")]),
     ("host: roc, port: 3000", "host: roc, port: 3000, names: grafana-roc.home.example", [(12, 44, "the service has this name already", "")]),
+    ("host: roc, port: 3000", "host: roc, port: 3000, names: [x.y.home.example, home.example, notahome.example]",
+     [(12, 77, "'notahome.example' is not below 'home.example'", "ACME")]),
     ("  db: {", "  grafana-roc: {", [(12, 3, "its instance on 'roc' is called 'grafana-roc', and so is service 'grafana-roc' (line 14)", "rename")]),
     ("  db: {", "  roc: {", []),
     ("  db: {", "  " + "d" * 60 + ": {", []),

@@ -1,12 +1,13 @@
 """The JSON Schema and the reader judge alike: what one accepts the other accepts, but for what no schema can see."""
 import copy
+import json
 import re
 
 import pytest
 import yaml
 
 from declaration.documents import ACCEPTED, EVERYTHING, REJECTED, changed
-from declaration.verdict import EXAMPLE, reader_errors, schema_accepts
+from declaration.verdict import EXAMPLE, check, errors_of, reader_errors, schema_accepts
 
 # What only the reader can find, because it is about the whole file, or about numbers inside a text. Everything else must be in the schema.
 ONLY_THE_READER = [re.compile(pattern) for pattern in (
@@ -19,17 +20,23 @@ ONLY_THE_READER = [re.compile(pattern) for pattern in (
     r"^port \d+ of '.*' belongs to surface ", r"^redirect: is the surface's own port$", r" has this port of '.*' already",
     r"^its instance on '.*' is called ", r"^the instance on '.*' would be called ", r" has this name already",
     r" is a (host|segment) and a (segment|service)$",
+    r" is not below '.*', and the internal authority vouches for nothing else$",
     r"^'.*' can't be a host's address$",                                   # 0.0.0.0 and the like
     r"^'[0-9a-fA-F:.]+/(0|[1-9][0-9]*)' is no range of addresses$",                    # bits set past the prefix
     r"^expected a numeric address or range such as 100\.64\.0\.0/24, found '[0-9a-fA-F:.]{2,45}(/(0|[1-9][0-9]*))?'$",
 )]
 
 
-def judge(document):
+def verdicts(document):
     """(schema's word, reader's word, what the reader says). The reader's no counts only where a schema could have seen it."""
     errors = reader_errors(document)
     structural = [error for error in errors if not any(pattern.search(error) for pattern in ONLY_THE_READER)]
     return schema_accepts(document), not errors, structural
+
+
+def test_the_command_says_what_the_judge_says():
+    for document in (EVERYTHING, changed("domain", 5), changed("hosts/robin/os", "windows")):
+        assert errors_of(check(json.dumps(document))) == reader_errors(document)
 
 
 def describe(change):
@@ -38,22 +45,22 @@ def describe(change):
 
 
 def test_everything_the_grammar_knows_is_accepted_by_both():
-    assert judge(EVERYTHING) == (True, True, [])
+    assert verdicts(EVERYTHING) == (True, True, [])
 
 
 def test_the_homelab_is_accepted_by_both():
     with open(EXAMPLE, encoding="utf-8") as source:
-        assert judge(yaml.safe_load(source)) == (True, True, [])
+        assert verdicts(yaml.safe_load(source)) == (True, True, [])
 
 
 @pytest.mark.parametrize("change", ACCEPTED, ids=describe)
 def test_accepted_by_both(change):
-    assert judge(changed(*change)) == (True, True, [])
+    assert verdicts(changed(*change)) == (True, True, [])
 
 
 @pytest.mark.parametrize("change", REJECTED, ids=describe)
 def test_rejected_by_both(change):
-    by_schema, by_reader, structural = judge(changed(*change))
+    by_schema, by_reader, structural = verdicts(changed(*change))
     assert not by_schema
     assert not by_reader and structural
 
@@ -125,7 +132,7 @@ def test_every_mutant_is_judged_alike(name, key):
             continue
         seen_shapes.add(shape)
         for label, mutant in mutants(document, path, value):
-            by_schema, by_reader, structural = judge(mutant)
+            by_schema, by_reader, structural = verdicts(mutant)
             n_mutants += 1
             n_rejected += not by_reader
             if by_schema != (by_reader or not structural):

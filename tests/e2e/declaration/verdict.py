@@ -1,4 +1,5 @@
 """Both judges of a declaration: postern check, and the JSON Schema that editors use."""
+import functools
 import json
 import os
 import subprocess
@@ -29,9 +30,33 @@ def errors_of(answer):
     return [finding["message"] for finding in answer["findings"] if finding["severity"] == "error"]
 
 
+class Judge:
+    """The reader in one process, for thousands of documents (tests/unit/model/judge.c)."""
+
+    def __init__(self):
+        program = os.path.join(os.path.dirname(POSTERN), "tests", "unit", "model", "judge")
+        # pylint: disable-next=consider-using-with
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def findings(self, text):
+        data = text.encode()
+        self.process.stdin.write(b"%d\n" % len(data) + data)
+        self.process.stdin.flush()
+        said = []
+        while (line := self.process.stdout.readline()) != b".\n":
+            assert line, f"the reader ended at {text[:2000]}"
+            said.append(line)
+        return json.loads(b"".join(said))
+
+
+@functools.cache
+def judge():
+    return Judge()
+
+
 def reader_errors(document):
     """Errors of the reader in a document given as data; JSON is YAML."""
-    return errors_of(check(json.dumps(document)))
+    return errors_of({"findings": judge().findings(json.dumps(document))})
 
 
 def schema_accepts(document):
