@@ -225,7 +225,8 @@ static void join_cookies(struct h2_reader *reader)
             first = &head->fields[n_kept++];
         }
     }
-    first->value = str_make(to, len);
+    if (first)
+        first->value = str_make(to, len);
     head->n_fields = n_kept;
     reader->text_len += (uint32_t)len;
 }

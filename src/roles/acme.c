@@ -137,7 +137,8 @@ int main(int argc, char **argv)
             acme_lego_run(argv[3], &order, &answer);
         } else {
             answer.status = -EINVAL;
-            str_copy(answer.trouble, sizeof answer.trouble, STR("the order is malformed; expected an https URL as directory, and no option in place of provider or email"));
+            str_copy(answer.trouble, sizeof answer.trouble,
+                     STR("the order is malformed; expected an https URL as directory, and no option in place of provider or email"));
         }
         if (write(ACME_CHANNEL_FD, &answer, sizeof answer) != (ssize_t)sizeof answer)
             return EXIT_FAILURE;

@@ -156,7 +156,8 @@ int worker_keeper_context(const struct ipc_certificates *message, int chains, st
     const void *block;
     int r;
 
-    if (message->size > TLS_CHAINS_SIZE_MAX || message->n == 0 || message->n > TLS_CHAINS_MAX || (r = role_map_block(chains, message->size, &block)) < 0) {
+    if (message->size > TLS_CHAINS_SIZE_MAX || message->n == 0 || message->n > TLS_CHAINS_MAX ||
+        role_map_block(chains, message->size, &block) < 0) {
         error_set(err, "the keeper's certificates have the wrong size or are not sealed");
         return -EBADMSG;
     }

@@ -157,7 +157,8 @@ static uint64_t first_certificate(int keeper)
         if (r < 0)
             return 0;
         struct tls_chain_head head = { 0 };
-        bool has_head = buffer.header.type == IPC_KEEPER_CERTIFICATES && lseek(fds[0], 0, SEEK_SET) == 0 && read(fds[0], &head, sizeof head) == (ssize_t)sizeof head;
+        bool has_head = buffer.header.type == IPC_KEEPER_CERTIFICATES && lseek(fds[0], 0, SEEK_SET) == 0 &&
+                        read(fds[0], &head, sizeof head) == (ssize_t)sizeof head;
         for (size_t i = 0; i < n; i++)
             close(fds[i]);
         if (has_head)
