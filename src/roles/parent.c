@@ -9,8 +9,6 @@
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -327,6 +325,20 @@ static int run_loop(struct parent *parent)
 
 /* ---- before it ---- */
 
+/* A user namespace may have a few uids only: then nobody can become what it lacks, nor own files as it. */
+static bool has_uids(uint32_t base)
+{
+    FILE *map = fopen("/proc/self/uid_map", "re");
+    unsigned long first, outside, count;
+    bool has = false;
+    if (!map)
+        return true;
+    while (!has && fscanf(map, "%lu %lu %lu", &first, &outside, &count) == 3)
+        has = base >= first && base + UIDS_N <= first + count;
+    fclose(map);
+    return has;
+}
+
 static bool can_change_uid(void)
 {
     cap_t caps = cap_get_proc();
@@ -414,9 +426,11 @@ static int make_directory(const char *path, mode_t mode, uint32_t owner, struct 
 static int start(struct parent *parent, struct error *err)
 {
     umask(077);
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     str_copy(parent->host, sizeof parent->host, str_of(parent->options.host));
-    int r = open_descriptors(parent);
+    int r = parent_confine(err);
+    if (r < 0)
+        return r;
+    r = open_descriptors(parent);
     if (r == 0)
         r = open_loop(parent);
     if (r < 0) {
@@ -441,7 +455,7 @@ int main(int argc, char **argv)
     int r = options_parse(argc, argv, &parent.options);
     if (r != 0)
         return r - 1;
-    parent.is_privileged = can_change_uid();
+    parent.is_privileged = can_change_uid() && has_uids(parent.options.uid_base);
     r = start(&parent, &err);
     if (r < 0) {
         log_error("%s", err.text);

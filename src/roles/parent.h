@@ -10,6 +10,7 @@
  *   parent_listen.c      listening sockets
  *   parent_holder.c      which process holds a port
  *   parent_upgrade.c     handing over to a new binary
+ *   parent_confine.c     what it keeps of root
  *   parent_notify.c      telling the service manager
  *
  * A role's life, and who moves it:
@@ -278,6 +279,8 @@ uint32_t parent_uid_of_acme(const struct parent *parent);
 void parent_stop(struct parent *parent, int exit_status, uint32_t grace_ms);
 /* A role got ready, or ended: the start may be complete or have failed, the end may be near. */
 void parent_on_progress(struct parent *parent);
+/* Gives up what of root's rights neither the parent nor a role needs, for itself and all it starts. */
+int parent_confine(struct error *err) must_check;
 /* Writes RUNDIR/postern.pid: this process serves, from now on or still. */
 void parent_write_pid_file(const struct parent *parent);
 /* Reads what the role's channel has. */
