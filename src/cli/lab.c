@@ -29,7 +29,7 @@ static const char usage[] =
     "  -f, --file FILE   the declaration (default ./postern.yml, then /etc/postern/postern.yml)\n"
     "  -n, --name NAME   the lab's name, when there are several (default: lab)\n"
     "      --once        demo: end after the table\n"
-    "      --json        status: one JSON array\n"
+    "      --json        status: one JSON array; demo: every path as JSON, and end\n"
     "\n"
     "On a machine, names of services lead to their gateway and curl trusts the gateways' CA:\n"
     "  postern lab exec macbook -- curl https://grafana.home.example/\n"
@@ -389,7 +389,10 @@ int cli_lab(int argc, char **argv)
         arguments.file = rest[0];
         optind++;
         for (int option; (option = getopt_long(argc, argv, "+n:", options, NULL)) != -1;) {
+            if (option == '?')
+                return CLI_UNKNOWN;
             arguments.once |= option == ONCE;
+            arguments.json |= option == JSON;
             arguments.name = option == 'n' ? optarg : arguments.name;
         }
         n_rest = argc - optind;
@@ -401,7 +404,7 @@ int cli_lab(int argc, char **argv)
     if (strcmp(what, "up") == 0)
         return lab_up(&arguments);
     if (strcmp(what, "demo") == 0)
-        return lab_demo(arguments.file, arguments.name, arguments.once);
+        return lab_demo(arguments.file, arguments.name, &(struct lab_demo_options){ arguments.once || arguments.json, arguments.json });
     if (strcmp(what, "status") == 0)
         return lab_status(&arguments);
     if (strcmp(what, "down") == 0)

@@ -17,4 +17,9 @@ struct lab_up {
 bool lab_bring_up(const char *file, const char *name, bool tied, FILE *out, struct lab_up *ret) must_check;
 void lab_up_deinit(struct lab_up *up);
 
-int lab_demo(const char *file, const char *name, bool once);
+struct lab_demo_options {
+    bool once; /* end after the table */
+    bool json; /* every path as JSON instead of the table; implies once */
+};
+/* An exit status. Interrupted after its table it has done what was asked: 0 unless something was not as declared. */
+int lab_demo(const char *file, const char *name, const struct lab_demo_options *options);

@@ -2,8 +2,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -73,34 +73,88 @@ static void write_row(const struct row *row, const struct cells *cells, const st
            cells->measured, paint->off);
 }
 
-/* Rows of one source together, in the order in which sources are declared; then whatever else did not hold. */
-static void write_table(const struct rows *rows, const struct paint *paint)
+/* Who is asking, in the order of the table: people and agents, the LAN, then what gateways need themselves. */
+static uint32_t place_of(const struct rows *rows, const struct row *row)
 {
-    struct widths widths = { 3, 8, 8, 5 };
-    struct cells cells;
-    for (uint32_t i = 0; i < rows->n; i++)
-        if (rows->items[i].shown || !rows->items[i].holds) {
-            fill(rows, &rows->items[i], &cells);
+    const struct model *model = rows->world->model;
+    bool is_gateway = row->from < model->n_hosts && model->hosts[row->from].gateway;
+    return row->from + (is_gateway ? model->n_hosts + 1 : 0);
+}
+
+static int compare_rows(const void *a, const void *b, void *rows)
+{
+    const struct row *one = *(const struct row *const *)a, *other = *(const struct row *const *)b;
+    uint32_t one_place = place_of(rows, one), other_place = place_of(rows, other);
+    if (one_place != other_place)
+        return one_place < other_place ? -1 : 1;
+    if (one->expect != other->expect)
+        return one->expect < other->expect ? -1 : 1;
+    return (one > other) - (one < other);
+}
+
+/* Writes the rows, those of one source together; at most max of them. */
+static void write_rows(struct rows *rows, const struct row **chosen, uint32_t n, uint32_t max, const struct widths *widths, const struct paint *paint)
+{
+    uint32_t last = MODEL_NONE;
+    if (n)
+        qsort_r(chosen, n, sizeof(*chosen), compare_rows, rows);
+    for (uint32_t i = 0; i < n && i < max; i++) {
+        struct cells cells;
+        fill(rows, chosen[i], &cells);
+        if (chosen[i]->from != last && last != MODEL_NONE)
+            putchar('\n');
+        write_row(chosen[i], &cells, widths, chosen[i]->from != last, paint);
+        last = chosen[i]->from;
+    }
+}
+
+/* The rows worth a look, then whatever else was not as declared. */
+static void write_table(struct rows *rows, const struct paint *paint)
+{
+    struct widths widths = { 3, 8, 8, 2 };
+    const struct row **shown = calloc(rows->n + 1, sizeof(*shown)), **failed = calloc(rows->n + 1, sizeof(*failed));
+    uint32_t n_shown = 0, n_failed = 0;
+    for (uint32_t i = 0; shown && failed && i < rows->n; i++) {
+        struct cells cells;
+        if (rows->items[i].shown)
+            shown[n_shown++] = &rows->items[i];
+        else if (!rows->items[i].holds)
+            failed[n_failed++] = &rows->items[i];
+        fill(rows, &rows->items[i], &cells);
+        if (rows->items[i].shown || (!rows->items[i].holds && n_failed <= FAILED_SHOWN_MAX))
             widen(&widths, &cells);
-        }
+    }
     printf("  %s%-*s  %-*s  %-*s  %-*s    %s%s\n", paint->bold, widths.from, "WHO", widths.asks, "ASKS FOR", widths.declared, "DECLARED", widths.line, "BY",
            "MEASURED", paint->off);
-    uint32_t last = MODEL_NONE, n_failed = 0;
-    for (unsigned pass = 0; pass < 2; pass++)
-        for (uint32_t i = 0; i < rows->n; i++) {
-            const struct row *row = &rows->items[i];
-            if (pass == 0 ? !row->shown : row->shown || row->holds)
-                continue;
-            if (pass == 1 && ++n_failed > FAILED_SHOWN_MAX)
-                continue;
-            fill(rows, row, &cells);
-            if (row->from != last && last != MODEL_NONE)
-                putchar('\n');
-            write_row(row, &cells, &widths, row->from != last, paint);
-            last = row->from;
-        }
+    write_rows(rows, shown, n_shown, n_shown, &widths, paint);
+    if (n_failed)
+        printf("\n  %s%sNot as declared:%s\n", paint->bold, paint->red, paint->off);
+    write_rows(rows, failed, n_failed, FAILED_SHOWN_MAX, &widths, paint);
     if (n_failed > FAILED_SHOWN_MAX)
-        printf("  %sand %u more that are not as declared%s\n", paint->red, n_failed - FAILED_SHOWN_MAX, paint->off);
+        printf("  %sand %u more%s\n", paint->red, n_failed - FAILED_SHOWN_MAX, paint->off);
+    free(shown);
+    free(failed);
+}
+
+static void write_json(const struct rows *rows)
+{
+    cleanup_buf struct buf out = { .max = CLI_OUTPUT_MAX };
+    buf_append_char(&out, '[');
+    for (uint32_t i = 0; i < rows->n; i++) {
+        struct cells cells;
+        fill(rows, &rows->items[i], &cells);
+        buf_printf(&out, "%s\n  {\"from\": ", i ? "," : "");
+        buf_append_json(&out, str_of(cells.from));
+        buf_append(&out, STR(", \"asks\": "));
+        buf_append_json(&out, str_of(cells.asks));
+        buf_append(&out, STR(", \"declared\": "));
+        buf_append_json(&out, str_of(cells.declared));
+        buf_append(&out, STR(", \"measured\": "));
+        buf_append_json(&out, str_of(cells.measured));
+        buf_printf(&out, ", \"line\": %u, \"holds\": %s}", rows->items[i].line, rows->items[i].holds ? "true" : "false");
+    }
+    buf_append(&out, STR("\n]\n"));
+    fwrite(out.ptr, 1, out.len, stdout);
 }
 
 static uint32_t count_holding(const struct rows *rows)
@@ -140,20 +194,29 @@ static const struct row *first_shown(const struct rows *rows, enum row_expect ex
     return NULL;
 }
 
+static void write_hint(const char *command, const char *what, const struct paint *paint)
+{
+    printf("    %-64s %s%s%s\n", command, paint->dim, what, paint->off);
+}
+
 static void write_hints(const struct lab_up *up, const struct rows *rows, const char *program, const struct paint *paint)
 {
     static const enum row_expect tries[] = { ROW_SERVED, ROW_NOT_FOUND };
-    bool is_other = strcmp(up->space.name, "lab") != 0;
-    const char *option = is_other ? " -n " : "", *name = is_other ? up->space.name : "";
+    char command[TEXT_MAX], option[SPACE_NAME_MAX + 8] = "";
+    if (strcmp(up->space.name, "lab") != 0)
+        snprintf(option, sizeof(option), " -n %s", up->space.name);
     printf("\n  %sTry it by hand%s, from another terminal:\n", paint->bold, paint->off);
     for (size_t i = 0; i < ARRAY_SIZE(tries); i++) {
         const struct row *row = first_shown(rows, tries[i]);
         if (row)
-            printf("    %s lab exec%s%s %.*s -- curl -i %.*s\n", program, option, name, STR_ARG(rows_from(rows, row->from)), STR_ARG(row->asks));
+            printf("    %s lab exec%s %.*s -- curl -i %.*s/\n", program, option, STR_ARG(rows_from(rows, row->from)), STR_ARG(row->asks));
     }
-    printf("    %s lab exec%s%s %.*s            %sa shell on that machine%s\n", program, option, name, STR_ARG(rows_from(rows, 0)), paint->dim, paint->off);
-    printf("    %s lab status%s%s              %swhat runs%s\n", program, option, name, paint->dim, paint->off);
-    printf("    tail -f %s/%.*s.log  %sits gateway's log%s\n", up->space.directory, STR_ARG(rows_from(rows, 0)), paint->dim, paint->off);
+    snprintf(command, sizeof(command), "%s lab exec%s %.*s", program, option, STR_ARG(rows_from(rows, 0)));
+    write_hint(command, "a shell on that machine", paint);
+    snprintf(command, sizeof(command), "%s lab status%s", program, option);
+    write_hint(command, "what runs", paint);
+    snprintf(command, sizeof(command), "tail -f %s/%.*s.log", up->space.directory, STR_ARG(rows_from(rows, 0)));
+    write_hint(command, "its gateway's log", paint);
     printf("\n  The lab stays up until you press Ctrl-C.\n");
     fflush(stdout);
 }
@@ -184,12 +247,13 @@ static void take_down(struct lab_up *up, int supervisor)
     space_remove(&up->space);
 }
 
-static int demonstrate(struct lab_up *up, int supervisor, int signals, bool once, double started)
+static int demonstrate(struct lab_up *up, int supervisor, int signals, const struct lab_demo_options *options, double started)
 {
     const struct paint *paint = cli_colour(stdout) ? &colours : &plain;
     struct error err = { "" };
     struct rows rows;
-    write_head(up, seconds() - started, paint);
+    if (!options->json)
+        write_head(up, seconds() - started, paint);
     fflush(stdout);
     if (rows_init(&rows, &up->world) < 0) {
         fprintf(stderr, "postern lab: out of memory\n");
@@ -200,10 +264,15 @@ static int demonstrate(struct lab_up *up, int supervisor, int signals, bool once
     if (rows_try(&rows, supervisor, &err) < 0) {
         fprintf(stderr, "postern lab: %s\n", err.text);
     } else {
-        write_table(&rows, paint);
-        write_foot(&rows, seconds() - started, paint);
+        if (options->json) {
+            write_json(&rows);
+        } else {
+            double took_s = seconds() - started;
+            write_table(&rows, paint);
+            write_foot(&rows, took_s, paint);
+        }
         status = count_holding(&rows) == rows.n ? CLI_YES : CLI_NO;
-        if (!once) {
+        if (!options->once) {
             write_hints(up, &rows, program_invocation_name, paint);
             if (await_signal(signals, supervisor))
                 printf("\r  taking the lab down\n");
@@ -216,13 +285,13 @@ static int demonstrate(struct lab_up *up, int supervisor, int signals, bool once
     return status;
 }
 
-int lab_demo(const char *file, const char *name, bool once)
+int lab_demo(const char *file, const char *name, const struct lab_demo_options *options)
 {
     struct lab_up up;
     struct error err = { "" };
     sigset_t mask;
     double started = seconds();
-    if (!lab_bring_up(file, name, true, stdout, &up))
+    if (!lab_bring_up(file, name, true, options->json ? stderr : stdout, &up))
         return CLI_UNKNOWN;
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
@@ -235,7 +304,7 @@ int lab_demo(const char *file, const char *name, bool once)
     if (supervisor < 0 || signals < 0)
         fprintf(stderr, "postern lab: %s\n", supervisor < 0 ? err.text : strerror(errno));
     else
-        status = demonstrate(&up, supervisor, signals, once, started);
+        status = demonstrate(&up, supervisor, signals, options, started);
     take_down(&up, supervisor);
     lab_up_deinit(&up);
     return status;

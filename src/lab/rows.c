@@ -204,14 +204,24 @@ static bool is_instance_name(const struct row *row)
     return row->host != MODEL_NONE;
 }
 
-/* Shows the first row of those from host over surface that is like wanted. */
+static bool is_shown_elsewhere(const struct rows *rows, const struct row *wanted)
+{
+    for (uint32_t i = 0; i < rows->n; i++) {
+        const struct row *row = &rows->items[i];
+        if (row->shown && row->probe->kind == PROBE_HTTPS && row->expect == ROW_SERVED && row->service == wanted->service && row->host == wanted->host)
+            return true;
+    }
+    return false;
+}
+
+/* Shows the first row of those from host over surface that is like wanted; a service that is not in the table yet, where one is served. */
 static void show_name(struct rows *rows, uint32_t from, uint32_t surface, enum row_expect expect, bool (*is_wanted)(const struct rows *, const struct row *))
 {
     for (uint32_t i = 0; i < rows->n; i++) {
         struct row *row = &rows->items[i];
         bool is_name = row->probe->kind == PROBE_HTTPS || row->expect == ROW_REDIRECTED;
         if (is_name && row->from == from && row->surface == surface && row->expect == expect && !row->shown && address_is_v4(&row->probe->address) &&
-            is_wanted(rows, row)) {
+            is_wanted(rows, row) && !(expect == ROW_SERVED && is_shown_elsewhere(rows, row))) {
             row->shown = true;
             return;
         }
@@ -265,79 +275,119 @@ static bool is_anything(const struct rows *rows, const struct row *row)
     return true;
 }
 
-/* What the guests of each surface see: one guest per segment, who gets served; a second one, for what else there is. */
+enum { GUESTS_SHOWN = 3 };
+
+/* The last few guests of a segment, where people's own devices tend to be. Returns how many. */
+static uint32_t guests_of(const struct model *model, uint32_t segment, uint32_t surface, uint32_t guests[static GUESTS_SHOWN])
+{
+    uint32_t n = 0;
+    for (uint32_t h = model->n_hosts; h-- > 0 && n < GUESTS_SHOWN;) {
+        const struct address *address = host_address(&model->hosts[h], true);
+        if (address && model->hosts[h].segment == segment && naive_is_guest(model, address, surface))
+            guests[n++] = h;
+    }
+    return n;
+}
+
+/* What the guests of each surface see: the first gets most of it, the others what else there is. */
 static void choose_names(struct rows *rows)
 {
     const struct model *model = rows->world->model;
     for (uint32_t surface = 0; surface < model->n_surfaces; surface++)
         for (uint32_t segment = 0; segment < model->n_segments; segment++) {
-            uint32_t guests[2], n = 0;
-            for (uint32_t h = model->n_hosts; h-- > 0 && n < 2;) {
-                const struct address *address = host_address(&model->hosts[h], true);
-                if (address && model->hosts[h].segment == segment && naive_is_guest(model, address, surface))
-                    guests[n++] = h;
-            }
+            uint32_t guests[GUESTS_SHOWN], n = guests_of(model, segment, surface, guests);
             if (!n)
                 continue;
-            uint32_t one = guests[0], other = guests[n - 1];
+            uint32_t one = guests[0], two = guests[n / 2], three = guests[n - 1];
             show_name(rows, one, surface, ROW_SERVED, is_in_container);
-            show_name(rows, other, surface, ROW_SERVED, is_on_other_host);
+            show_name(rows, two, surface, ROW_SERVED, is_in_container);
+            show_name(rows, two, surface, ROW_SERVED, is_on_other_host);
+            show_name(rows, three, surface, ROW_SERVED, is_on_other_host);
             show_name(rows, one, surface, ROW_SERVED, is_any_of_several);
             show_name(rows, one, surface, ROW_SERVED, is_one_of_several);
             show_name(rows, one, surface, ROW_SERVED, is_one_of_several);
             show_name(rows, one, surface, ROW_NOT_FOUND, is_web);
-            show_name(rows, other, surface, ROW_NOT_FOUND, is_internal);
+            show_name(rows, two, surface, ROW_NOT_FOUND, is_internal);
             show_name(rows, one, surface, ROW_NOT_FOUND, is_nothing);
-            show_name(rows, other, surface, ROW_REDIRECTED, is_anything);
+            show_name(rows, three, surface, ROW_REDIRECTED, is_anything);
         }
 }
 
-/* Shows the first row to such a port with that expectation from a host that runs no gateway, or (gateways) from one that does. */
-static void show_port(struct rows *rows, uint32_t to, enum model_transport transport, uint16_t port, enum row_expect expect, bool gateways, bool by_lan)
+struct port_wish {
+    uint32_t to;
+    enum model_transport transport;
+    uint16_t port;
+    enum row_expect expect;
+    bool from_gateway, by_lan;
+    uint32_t segment;     /* of who asks; MODEL_NONE: any */
+};
+
+static bool is_wished_port(const struct rows *rows, const struct row *row, const struct port_wish *wish)
 {
     const struct model *model = rows->world->model;
-    enum probe_kind udp = PROBE_PORT_UDP;
-    for (uint32_t i = 0; i < rows->n; i++) {
-        struct row *row = &rows->items[i];
-        bool from_gateway = row->from < model->n_hosts && model->hosts[row->from].gateway;
-        if (row->host == to && row->probe->port == port && row->expect == expect && (row->probe->kind == udp) == (transport == MODEL_UDP) &&
-            row->by_lan == by_lan && address_is_v4(&row->probe->address) && from_gateway == gateways &&
-            row->probe->kind != PROBE_HTTPS && row->expect != ROW_REDIRECTED && (!by_lan || row->from == model->n_hosts) && !row->shown) {
-            row->shown = true;
-            return;
+    const struct model_host *from = row->from < model->n_hosts ? &model->hosts[row->from] : NULL;
+    if (row->probe->kind == PROBE_HTTPS || row->expect == ROW_REDIRECTED || row->shown || !address_is_v4(&row->probe->address))
+        return false;
+    if (row->host != wish->to || row->probe->port != wish->port || row->expect != wish->expect || row->by_lan != wish->by_lan)
+        return false;
+    if ((row->probe->kind == PROBE_PORT_UDP) != (wish->transport == MODEL_UDP) || (from && from->gateway) != wish->from_gateway)
+        return false;
+    return wish->by_lan ? !from : from && (wish->segment == MODEL_NONE || from->segment == wish->segment);
+}
+
+/* Shows the first row like that, and returns it; NULL: there is none. */
+static const struct row *show_port(struct rows *rows, struct port_wish wish)
+{
+    for (uint32_t i = 0; i < rows->n; i++)
+        if (is_wished_port(rows, &rows->items[i], &wish)) {
+            rows->items[i].shown = true;
+            return &rows->items[i];
         }
+    return NULL;
+}
+
+/* Somebody who may, and somebody who may not: of the same segment, where the difference is one between two of its machines. */
+static void show_port_both_ways(struct rows *rows, struct port_wish wish)
+{
+    const struct model *model = rows->world->model;
+    wish.expect = ROW_ANSWERED;
+    const struct row *answered = show_port(rows, wish);
+    wish.expect = ROW_REFUSED;
+    wish.from_gateway = false;
+    if (answered && answered->from < model->n_hosts)
+        wish.segment = model->hosts[answered->from].segment;
+    if (!show_port(rows, wish)) {
+        wish.segment = MODEL_NONE;
+        show_port(rows, wish);
     }
 }
 
 static void choose_ports(struct rows *rows)
 {
     const struct model *model = rows->world->model;
+    bool has_host_port = false;
     for (uint32_t i = 0; i < model->n_services; i++) {
         const struct model_service *service = &model->services[i];
-        uint32_t host = service->hosts.items[0];
-        if (service->kind == MODEL_KIND_DIRECT) {
-            show_port(rows, host, service->transport, service->port, ROW_ANSWERED, false, false);
-            show_port(rows, host, service->transport, service->port, ROW_REFUSED, false, false);
-        } else if (service->kind == MODEL_KIND_WEB && service->where == MODEL_WHERE_HOST) {
-            show_port(rows, host, MODEL_TCP, service->port, ROW_ANSWERED, true, false);
-            show_port(rows, host, MODEL_TCP, service->port, ROW_REFUSED, false, false);
-        }
+        struct port_wish wish = { .to = service->hosts.items[0], .transport = service->transport, .port = service->port, .segment = MODEL_NONE };
+        wish.from_gateway = service->kind == MODEL_KIND_WEB;
+        if (service->kind == MODEL_KIND_DIRECT || (service->kind == MODEL_KIND_WEB && service->where == MODEL_WHERE_HOST))
+            show_port_both_ways(rows, wish);
     }
-    bool is_first = true;
     for (uint32_t g = 0; g < model->n_grants; g++)
-        for (uint32_t t = 0; t < model->grants[g].n_to && is_first; t++)
-            if (model->grants[g].to[t].kind == MODEL_TARGET_HOST_PORT) {
-                const struct model_target *target = &model->grants[g].to[t];
-                show_port(rows, target->host, target->transport, target->port, ROW_ANSWERED, false, false);
-                show_port(rows, target->host, target->transport, target->port, ROW_REFUSED, false, false);
-                is_first = false;
-            }
+        for (uint32_t t = 0; t < model->grants[g].n_to && !has_host_port; t++) {
+            const struct model_target *target = &model->grants[g].to[t];
+            has_host_port = target->kind == MODEL_TARGET_HOST_PORT;
+            if (has_host_port)
+                show_port_both_ways(rows, (struct port_wish){ .to = target->host, .transport = target->transport, .port = target->port, .segment = MODEL_NONE });
+        }
     for (uint32_t s = 0; s < model->n_surfaces; s++)
         for (uint32_t h = 0; h < model->n_hosts; h++)
             if (listens_on_mesh(&model->surfaces[s], h)) {
-                show_port(rows, h, MODEL_TCP, model->surfaces[s].port, ROW_REFUSED, false, false);
+                struct port_wish wish = { .to = h, .port = model->surfaces[s].port, .expect = ROW_REFUSED, .segment = MODEL_NONE };
+                show_port(rows, wish);
+                wish.by_lan = true;
                 for (unsigned way = 0; s == 0 && way < 2; way++)
-                    show_port(rows, h, MODEL_TCP, model->surfaces[s].port, ROW_REFUSED, false, true);
+                    show_port(rows, wish);
                 break;
             }
 }
@@ -495,11 +545,11 @@ void rows_describe_measured(const struct row *row, struct buf *out)
     switch (probe->outcome) {
     case PROBE_UNTRIED: buf_append(out, STR("not tried")); break;
     case PROBE_ANSWERED:
-        if (probe->status && probe->who[0])
+        if (probe->status && probe->who[0] && row->expect != ROW_ANSWERED)
             buf_printf(out, "%u from %s", probe->status, probe->who);
         else if (probe->status == 404)
             buf_append(out, row->expect == ROW_NOT_FOUND && !row->holds ? STR("404, but not like the others") : STR("404"));
-        else if (probe->status)
+        else if (probe->status && !probe->who[0])
             buf_printf(out, probe->detail[0] ? "%u to %s" : "%u%s", probe->status, probe->detail);
         else
             buf_printf(out, "reply from %s", probe->who);

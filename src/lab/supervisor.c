@@ -251,8 +251,10 @@ static int start_gateway(struct supervisor *s, uint32_t host, struct error *err)
             return -EIO;
         }
     }
-    const char *const arguments[] = { program, "run", "-f", s->options->declaration, "--host", name, "--run-directory", "/run/postern",
-                                      "--state-directory", "/run/state", "--container-directory", "/run/containers", "--grace", "1", "--uid-base", uid_base, NULL };
+    const char *const arguments[] = {
+        program, "run", "-f", s->options->declaration, "--host", name, "--run-directory", "/run/postern", "--state-directory", "/run/state",
+        "--container-directory", "/run/containers", "--grace", "1", "--uid-base", uid_base, NULL,
+    };
     cleanup_close int log = log_open(s, host);
     cleanup_close int notify = notify_open(name);
     pid_t pid = log < 0 || notify < 0 ? -1 : fork();
