@@ -18,6 +18,7 @@
 static const char usage[] =
     "usage: postern lab up [FILE]          bring up the declared machines, networks, services and gateways\n"
     "       postern lab demo [FILE]        up, try every path, show who reached what; stay up until interrupted\n"
+    "       postern lab try [FILE]         the same table for a lab that is up\n"
     "       postern lab exec HOST[/CONTAINER] [-- CMD...]  run a command (a shell) on one of the machines\n"
     "       postern lab status             what runs\n"
     "       postern lab down               take it all down\n"
@@ -34,7 +35,7 @@ static const char usage[] =
     "On a machine, names of services lead to their gateway and curl trusts the gateways' CA:\n"
     "  postern lab exec macbook -- curl https://grafana.home.example/\n"
     "A machine on the LAN that no declaration knows is called lan-guest.\n"
-    "Exit status: 0 done (demo: everything as declared), 1 no, 2 it could not be done; exec: the command's own.\n";
+    "Exit status: 0 done (demo, try: everything as declared), 1 no, 2 it could not be done; exec: the command's own.\n";
 
 struct lab_arguments {
     const char *file, *name;
@@ -385,7 +386,7 @@ int cli_lab(int argc, char **argv)
         return lab_exec(&arguments, rest[0], command);
     }
     /* FILE may stand before options as well as after them. */
-    if (n_rest > 0 && what && (strcmp(what, "up") == 0 || strcmp(what, "demo") == 0)) {
+    if (n_rest > 0 && what && (strcmp(what, "up") == 0 || strcmp(what, "demo") == 0 || strcmp(what, "try") == 0)) {
         arguments.file = rest[0];
         optind++;
         for (int option; (option = getopt_long(argc, argv, "+n:", options, NULL)) != -1;) {
@@ -405,6 +406,8 @@ int cli_lab(int argc, char **argv)
         return lab_up(&arguments);
     if (strcmp(what, "demo") == 0)
         return lab_demo(arguments.file, arguments.name, &(struct lab_demo_options){ arguments.once || arguments.json, arguments.json });
+    if (strcmp(what, "try") == 0)
+        return lab_try(arguments.file, arguments.name, arguments.json);
     if (strcmp(what, "status") == 0)
         return lab_status(&arguments);
     if (strcmp(what, "down") == 0)

@@ -23,3 +23,5 @@ struct lab_demo_options {
 };
 /* An exit status. Interrupted after its table it has done what was asked: 0 unless something was not as declared. */
 int lab_demo(const char *file, const char *name, const struct lab_demo_options *options);
+/* The same table for a lab that is up. */
+int lab_try(const char *file, const char *name, bool json);

@@ -247,41 +247,75 @@ static void take_down(struct lab_up *up, int supervisor)
     space_remove(&up->space);
 }
 
-static int demonstrate(struct lab_up *up, int supervisor, int signals, const struct lab_demo_options *options, double started)
+/* Tries every path and shows what came of it; *rows is the caller's to deinit unless CLI_UNKNOWN is returned. */
+static int try_and_show(const struct world *world, int supervisor, bool json, const struct paint *paint, struct rows *rows)
+{
+    struct error err = { "" };
+    double started = seconds();
+    if (rows_init(rows, world) < 0) {
+        fprintf(stderr, "postern lab: out of memory\n");
+        return CLI_UNKNOWN;
+    }
+    if (rows_try(rows, supervisor, &err) < 0) {
+        fprintf(stderr, "postern lab: %s\n", err.text);
+        rows_deinit(rows);
+        return CLI_UNKNOWN;
+    }
+    double took_s = seconds() - started;
+    if (json) {
+        write_json(rows);
+    } else {
+        write_table(rows, paint);
+        write_foot(rows, took_s, paint);
+    }
+    fflush(stdout);
+    return count_holding(rows) == rows->n ? CLI_YES : CLI_NO;
+}
+
+static int demonstrate(const struct lab_up *up, int supervisor, int signals, const struct lab_demo_options *options, double started)
 {
     const struct paint *paint = cli_colour(stdout) ? &colours : &plain;
-    struct error err = { "" };
     struct rows rows;
     if (!options->json)
         write_head(up, seconds() - started, paint);
     fflush(stdout);
-    if (rows_init(&rows, &up->world) < 0) {
-        fprintf(stderr, "postern lab: out of memory\n");
-        return CLI_UNKNOWN;
-    }
-    int status = CLI_UNKNOWN;
-    started = seconds();
-    if (rows_try(&rows, supervisor, &err) < 0) {
-        fprintf(stderr, "postern lab: %s\n", err.text);
-    } else {
-        if (options->json) {
-            write_json(&rows);
-        } else {
-            double took_s = seconds() - started;
-            write_table(&rows, paint);
-            write_foot(&rows, took_s, paint);
-        }
-        status = count_holding(&rows) == rows.n ? CLI_YES : CLI_NO;
-        if (!options->once) {
-            write_hints(up, &rows, program_invocation_name, paint);
-            if (await_signal(signals, supervisor))
-                printf("\r  taking the lab down\n");
-            else
-                fprintf(stderr, "postern lab: the lab has ended by itself\n");
-        }
+    int status = try_and_show(&up->world, supervisor, options->json, paint, &rows);
+    if (status == CLI_UNKNOWN)
+        return status;
+    if (!options->once) {
+        write_hints(up, &rows, program_invocation_name, paint);
+        if (await_signal(signals, supervisor))
+            printf("\r  taking the lab down\n");
+        else
+            fprintf(stderr, "postern lab: the lab has ended by itself\n");
     }
     fflush(stdout);
     rows_deinit(&rows);
+    return status;
+}
+
+int lab_try(const char *file, const char *name, bool json)
+{
+    struct cli_declaration declaration;
+    struct world world;
+    struct space space;
+    struct rows rows;
+    struct error err = { "" };
+    cleanup_close int supervisor = space_find(name, &space, &err) < 0 ? -1 : space_open(&space, &err);
+    if (supervisor < 0) {
+        fprintf(stderr, "postern lab: %s\n", err.text);
+        return CLI_UNKNOWN;
+    }
+    if (!cli_declaration_load(file, &declaration))
+        return CLI_UNKNOWN;
+    int status = CLI_UNKNOWN;
+    if (world_init(&world, declaration.model) == 0) {
+        status = try_and_show(&world, supervisor, json, cli_colour(stdout) ? &colours : &plain, &rows);
+        if (status != CLI_UNKNOWN)
+            rows_deinit(&rows);
+        world_deinit(&world);
+    }
+    cli_declaration_deinit(&declaration);
     return status;
 }
 

@@ -1,4 +1,6 @@
 """The lab's life: nothing of it is left behind, however it ends, with root and without."""
+import glob
+import json
 import os
 import shutil
 import signal
@@ -10,7 +12,9 @@ import pytest
 from lib.lab import Lab, namespaces_in_use, processes_in
 from lib.process import BUILD, POSTERN, Process, wait_until
 
-# Two machines and no gateway: what is tried here is the lab.
+HOMELAB = os.path.join(os.path.dirname(__file__), "..", "..", "..", "examples", "homelab", "postern.yml")
+
+# Three machines and no gateway: what is tried here is the lab.
 DECLARATION = """
 postern: 1
 domain: home.example
@@ -206,8 +210,9 @@ def test_without_root_it_lives_in_a_user_namespace():
         os.chmod(directory, 0o755)
         if subprocess.run([*as_nobody, "unshare", "--user", "--map-root-user", "true"], capture_output=True).returncode:
             pytest.skip("this kernel lets users make no namespaces")
-        for name in ("postern", "postern-standin"):
-            shutil.copy(os.path.join(BUILD, name), os.path.join(directory, name))
+        for path in glob.glob(os.path.join(BUILD, "postern*")):
+            if os.path.isfile(path):
+                shutil.copy(path, directory)
         path = os.path.join(directory, "postern.yml")
         with open(path, "w", encoding="utf-8") as file:
             file.write(DECLARATION)
@@ -225,6 +230,12 @@ def test_without_root_it_lives_in_a_user_namespace():
         finally:
             assert lab.down().returncode == 0
         wait_until(lambda: not processes_in(pid), what="every process of the lab is gone")
+        assert not os.path.exists(lab.directory)
+
+        shutil.copy(HOMELAB, path)
+        demo = lab.command("demo", "-n", lab.name, "--json", path)
+        rows = json.loads(demo.stdout)
+        assert demo.returncode == 0 and len(rows) > 500 and all(row["holds"] for row in rows), [row for row in rows if not row["holds"]]
         assert not os.path.exists(lab.directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -1,6 +1,8 @@
 """The homelab's truth table, row by row, each tried from the network namespace of who asks (examples/homelab/postern.yml)."""
+import json
 import os
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -51,6 +53,50 @@ def statuses(lab, host, urls, *options):
     done = lab.exec(host, "curl", "--silent", "--max-time", "20", *options, "--write-out", "%{url_effective} %{http_code} %header{stand-in}\n", *arguments)
     lines = [line.split(" ") for line in done.stdout.splitlines()]
     return {url.rstrip("/"): (status, who) for url, status, who in lines}
+
+
+# ---- all of it at once ----
+
+def try_all(lab, declaration=DECLARATION):
+    done = lab.command("try", "-n", lab.name, "--json", str(declaration))
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_every_path_there_is_comes_out_as_declared(lab):
+    status, rows = try_all(lab)
+    assert [row for row in rows if not row["holds"]] == [] and status == 0
+    assert len(rows) > 500 and {row["from"] for row in rows} == {"roc", "bluejay", "robin", *CLIENTS, "lan-guest"}
+
+
+def test_what_is_not_as_declared_is_told_and_nothing_else(lab, directory):
+    """The lab is held to another declaration than the one it came up with: what differs must show, on exactly those paths."""
+    path = os.path.join(directory, "postern.yml")
+    with open(DECLARATION, encoding="utf-8") as file:
+        text = file.read()
+    changed = text.replace("to: [registry, mcp-*], over: agents", "to: [mcp-*, grafana], over: agents")
+    assert changed != text
+    changed = re.sub(r"(?s)\nexpect:.*", "\n", changed)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(changed)
+    status, rows = try_all(lab, path)
+    wrong = [row for row in rows if not row["holds"]]
+    assert status == 1 and {row["from"] for row in wrong} == {"robin"}
+    assert {re.match(r"https://(registry|grafana)(-roc)?\.home\.example:8443", row["asks"]).group(1) for row in wrong} == {"registry", "grafana"}
+    assert {row["measured"] for row in wrong if "grafana" in row["asks"]} == {"404"}
+
+
+def test_rules_that_are_gone_are_noticed():
+    """The mesh's filter flushed behind the lab's back: the hosts' own firewalls still hold; what only the mesh protects does not."""
+    lab = Lab(DECLARATION)
+    lab.up()
+    try:
+        subprocess.run(["nsenter", "--target", str(lab.supervisor), "--net", "nft", "delete", "table", "inet", "postern_mesh"], check=True)
+        status, rows = try_all(lab)
+        wrong = [row for row in rows if not row["holds"]]
+        assert status == 1 and {row["asks"].split(":")[0].split(" ")[0] for row in wrong} == {"robin"}, "only robin, which runs no firewall of ours"
+        assert ("iphone", "robin:9000") in {(row["from"], row["asks"]) for row in wrong}
+    finally:
+        lab.down()
 
 
 # ---- clients, through a gateway ----
