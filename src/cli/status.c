@@ -112,12 +112,11 @@ static void look_at_certificate(const json_t *certificate, json_t *problems)
 static json_t *look(json_t *answer)
 {
     json_t *problems = json_array();
-    size_t i;
-    json_t *item;
-    json_array_foreach (json_object_get(answer, "roles"), i, item)
-        look_at_role(item, problems);
-    json_array_foreach (json_object_get(answer, "certificates"), i, item)
-        look_at_certificate(item, problems);
+    const json_t *roles = json_object_get(answer, "roles"), *certificates = json_object_get(answer, "certificates");
+    for (size_t i = 0; i < json_array_size(roles); i++)
+        look_at_role(json_array_get(roles, i), problems);
+    for (size_t i = 0; i < json_array_size(certificates); i++)
+        look_at_certificate(json_array_get(certificates, i), problems);
     json_object_set(answer, "problems", problems);
     return problems;
 }
@@ -209,7 +208,7 @@ static void show_role(const json_t *role, struct columns *columns)
 static void show_roles(const json_t *roles)
 {
     static const char *const heads[] = { "ROLE", "STATE", "PID", "USER", "CAPABILITIES", "CONFINED BY", "UP", "", NULL };
-    const json_t *sorted[1024];
+    const json_t *sorted[1024] = { NULL };
     size_t n = 0;
     for (; n < json_array_size(roles) && n < ARRAY_SIZE(sorted); n++)
         sorted[n] = json_array_get(roles, n);
