@@ -3,119 +3,14 @@
  *   idle ── start ─▶ HEAD ─▶ BODY ─▶ (TRAILERS) ─▶ idle, or closed when anything is left over
  *                     └─ 101 ─▶ TUNNEL ─▶ closed
  * An instance is not trusted: what breaks HTTP's rules, comes unasked, or comes twice ends the connection and reaches nobody else. */
-#include <errno.h>
-#include <openssl/evp.h>
+#include "gateway/back_h1.h"
 
-#include "gateway/back_pool.h"
-#include "gateway/dialer.h"
+#include <errno.h>
+
 #include "gateway/forward.h"
 #include "gateway/head_writer.h"
-#include "gateway/transport.h"
-#include "http/h1.h"
-#include "tls/client.h"
 
-enum { IDLE_MAX = 64, REUSES_PROVE = 16, READS_A_TURN = 8, HELD_MAX = 2 * HTTP_HEAD_SIZE_MAX + GATEWAY_PLAIN_SIZE };
-enum response_state { RESPONSE_HEAD, RESPONSE_BODY, RESPONSE_TRAILERS, RESPONSE_TUNNEL };
-
-struct back_h1 {
-    struct transport t;
-    struct exchange *x;            /* NULL: idle */
-    struct exchange_wait wait;     /* in TLS's handshake: x waits for it */
-    struct back_group *group;
-    struct back_h1 *idle_next, **idle_link;
-    struct io_timer timer;
-    struct io_deferred again;
-    struct io_grave grave;
-    struct spill *in;
-    size_t scanned;
-    uint64_t left;
-    struct http1_chunked chunked;
-    uint8_t state, framing, request_framing;
-    bool keep_alive, paused, handshaking, reused, got_bytes;
-};
-
-/* A dial under way for an exchange. */
-struct back_dial {
-    struct exchange_wait wait;
-    struct dial dial;
-    struct exchange *x;
-    struct back_group *group;
-    SSL *ssl;
-};
-
-static void back_input(struct back_h1 *b);
-
-/* ---- closing ---- */
-
-static void unlink_idle(struct back_h1 *b)
-{
-    if (!b->idle_link)
-        return;
-    *b->idle_link = b->idle_next;
-    if (b->idle_next)
-        b->idle_next->idle_link = b->idle_link;
-    b->idle_link = NULL;
-    b->group->n_idle--;
-}
-
-static void back_release(struct io_grave *grave)
-{
-    free(container_of(grave, struct back_h1, grave));
-}
-
-static void back_close(struct back_h1 *b)
-{
-    struct gateway *gw = b->t.gw;
-    if (!transport_is_open(&b->t))
-        return;
-    unlink_idle(b);
-    b->x = NULL;
-    b->group->n_live--;
-    io_timer_clear(&gw->loop, &b->timer);
-    io_undefer(&gw->loop, &b->again);
-    spill_free(&b->in);
-    transport_close(&b->t);
-    io_bury(&gw->loop, &b->grave, back_release);
-}
-
-static void back_broken(struct back_h1 *b, const char *reason)
-{
-    struct exchange *x = b->x;
-    back_close(b);
-    if (x)
-        exchange_back_broken(x, reason);
-}
-
-static void idle_too_long(struct io_timer *timer)
-{
-    back_broken(container_of(timer, struct back_h1, timer), "the instance stopped in the middle of its response");
-}
-
-static void keep_idle(struct back_h1 *b)
-{
-    struct back_group *group = b->group;
-    if (group->n_idle >= IDLE_MAX) {
-        back_close(b);
-        return;
-    }
-    spill_free(&b->in);
-    b->state = RESPONSE_HEAD;
-    b->scanned = 0;
-    b->idle_next = group->idle;
-    b->idle_link = &group->idle;
-    if (b->idle_next)
-        b->idle_next->idle_link = &b->idle_next;
-    group->idle = b;
-    group->n_idle++;
-    io_timer_set(&b->t.gw->loop, &b->timer, GATEWAY_BACK_IDLE_MS);
-}
-
-void back_h1_close_idle(struct gateway *gw, struct back_group *group)
-{
-    (void)gw;
-    while (group->idle)
-        back_close(group->idle);
-}
+enum { READS_A_TURN = 8, HELD_MAX = 2 * HTTP_HEAD_SIZE_MAX + GATEWAY_PLAIN_SIZE };
 
 /* ---- the request ---- */
 
@@ -186,7 +81,7 @@ static int back_start(void *self, struct exchange *x)
     b->state = RESPONSE_HEAD;
     b->scanned = 0;
     b->request_framing = x->request_framing;
-    b->paused = b->got_bytes = false;
+    b->paused = false;
     io_timer_clear(&b->t.gw->loop, &b->timer);
     int r = transport_write(&b->t, spill_str(x->request));
     if (r == 0)
@@ -242,10 +137,10 @@ static void back_resume(void *self)
 
 static void back_cancel(void *self)
 {
-    back_close(self);
+    back_h1_close(self);
 }
 
-static const struct back_ops back_h1_ops = {
+const struct back_ops back_h1_ops = {
     .start = back_start,
     .body = back_body,
     .trailers = back_trailers,
@@ -262,9 +157,9 @@ static void response_complete(struct back_h1 *b, struct exchange *x, bool left_o
         return;
     b->x = NULL;
     if (left_over || !b->keep_alive || !x->request_done || b->t.tx || b->t.failed || b->t.ended)
-        back_close(b);
+        back_h1_close(b);
     else
-        keep_idle(b);
+        back_h1_keep(b);
 }
 
 /* Each of the following takes what it can from the window and returns what it used; -1: the connection is closed or out of this exchange. */
@@ -279,7 +174,7 @@ static ssize_t take_head(struct back_h1 *b, const char *data, size_t len)
     if (r == HTTP1_MORE)
         return 0;
     if (r != 0) {
-        back_broken(b, http_violation_text(violation));
+        back_h1_broken(b, http_violation_text(violation));
         return -1;
     }
     b->scanned = 0;
@@ -331,7 +226,7 @@ static ssize_t take_chunked(struct back_h1 *b, const char *data, size_t len)
     size_t used;
     int r = http1_chunked_decode(&b->chunked, data, len, &used, &piece, &violation);
     if (r == HTTP1_REFUSED) {
-        back_broken(b, http_violation_text(violation));
+        back_h1_broken(b, http_violation_text(violation));
         return -1;
     }
     if (piece.len)
@@ -355,7 +250,7 @@ static ssize_t take_trailers(struct back_h1 *b, const char *data, size_t len)
     if (r == HTTP1_MORE)
         return 0;
     if (r != 0) {
-        back_broken(b, http_violation_text(violation));
+        back_h1_broken(b, http_violation_text(violation));
         return -1;
     }
     if (trailers->n_fields)
@@ -405,7 +300,7 @@ static bool process(struct back_h1 *b, const char *data, size_t len, bool in_spi
     if (in_spill)
         spill_consume(&b->in, done);
     else if (done < len && spill_append(&b->in, str_make(data + done, len - done), HELD_MAX) < 0) {
-        back_broken(b, "no memory");
+        back_h1_broken(b, "no memory");
         return false;
     }
     return true;
@@ -416,13 +311,13 @@ static void back_at_end(struct back_h1 *b)
     struct exchange *x = b->x;
     bool whole = b->state == RESPONSE_TUNNEL || (b->state == RESPONSE_BODY && b->framing == HTTP_UNTIL_CLOSE);
     if (!whole) {
-        back_broken(b, b->state == RESPONSE_HEAD ? "the instance closed the connection instead of answering"
+        back_h1_broken(b, b->state == RESPONSE_HEAD ? "the instance closed the connection instead of answering"
                                                  : "the instance closed the connection in the middle of its response");
         return;
     }
     exchange_response_body(x, STR_NONE, true);
     exchange_response_flush(x);
-    back_close(b);
+    back_h1_close(b);
 }
 
 static ssize_t read_more(struct back_h1 *b, char **ret_window)
@@ -442,22 +337,11 @@ static ssize_t read_more(struct back_h1 *b, char **ret_window)
     return n;
 }
 
-/* A connection that nobody uses must stay silent. False: it did not, and was closed. */
-static bool idle_is_silent(struct back_h1 *b)
-{
-    char byte;
-    if (transport_read(&b->t, &byte, 1) == -EAGAIN)
-        return true;
-    b->group->n_reuses_proven = 0;
-    back_close(b);
-    return false;
-}
-
-static void back_input(struct back_h1 *b)
+void back_h1_input(struct back_h1 *b)
 {
     struct exchange *x = b->x;
     if (!x) {
-        (void)idle_is_silent(b);
+        (void)back_h1_idle_is_silent(b);
         return;
     }
     for (int turn = 0; turn < READS_A_TURN; turn++) {
@@ -474,7 +358,7 @@ static void back_input(struct back_h1 *b)
             break;
         }
         if (n < 0) {
-            back_broken(b, n == -E2BIG ? "the instance's head is too large" : "the instance reset the connection");
+            back_h1_broken(b, n == -E2BIG ? "the instance's head is too large" : "the instance reset the connection");
             break;
         }
         if (b->state == RESPONSE_BODY && b->framing == HTTP_LENGTH)
@@ -486,176 +370,4 @@ static void back_input(struct back_h1 *b)
             io_defer(&b->t.gw->loop, &b->again);
     }
     exchange_response_flush(x);
-}
-
-static void back_again(struct io_deferred *deferred)
-{
-    struct back_h1 *b = container_of(deferred, struct back_h1, again);
-    if (transport_is_open(&b->t))
-        back_input(b);
-}
-
-/* ---- connecting ---- */
-
-static void handshake_step(struct back_h1 *b)
-{
-    struct exchange *x = b->x;
-    int r = transport_handshake(&b->t);
-    transport_flush(&b->t);
-    if (r == -EAGAIN)
-        return;
-    b->handshaking = false;
-    b->x = NULL;
-    x->wait = NULL;
-    io_timer_clear(&b->t.gw->loop, &b->timer);
-    if (r < 0) {
-        back_close(b);
-        exchange_back_failed(x, -EPROTO);
-        return;
-    }
-    exchange_back_ready(x, &back_h1_ops, b);
-}
-
-static void back_ready(struct io_source *source, uint32_t events)
-{
-    struct back_h1 *b = container_of(container_of(source, struct transport, io), struct back_h1, t);
-    transport_note_events(&b->t, events);
-    if (b->handshaking) {
-        handshake_step(b);
-        if (b->handshaking || !transport_is_open(&b->t))
-            return;
-    }
-    if ((events & EPOLLOUT) && transport_is_congested(&b->t) && transport_flush(&b->t) == 0 && b->x)
-        exchange_back_writable(b->x);
-    if (b->t.readable && !b->paused)
-        back_input(b);
-}
-
-static void handshake_cancel(struct exchange_wait *wait)
-{
-    back_close(container_of(wait, struct back_h1, wait));
-}
-
-static void handshake_late(struct io_timer *timer)
-{
-    struct back_h1 *b = container_of(timer, struct back_h1, timer);
-    if (!b->handshaking) {
-        idle_too_long(timer);
-        return;
-    }
-    struct exchange *x = b->x;
-    x->wait = NULL;
-    back_close(b);
-    exchange_back_failed(x, -ETIMEDOUT);
-}
-
-static void connected(struct exchange *x, struct back_group *group, int fd, SSL *ssl)
-{
-    struct back_h1 *b = calloc(1, sizeof *b);
-    if (!b || transport_init(&b->t, x->gw, fd, ssl, back_ready) < 0) {
-        if (!b) {
-            close(fd);
-            SSL_free(ssl);
-        }
-        free(b);
-        exchange_back_failed(x, -ENOMEM);
-        return;
-    }
-    b->group = group;
-    group->n_live++;
-    b->timer.fire = handshake_late;
-    b->again.run = back_again;
-    if (!ssl) {
-        exchange_back_ready(x, &back_h1_ops, b);
-        return;
-    }
-    b->handshaking = true;
-    b->x = x;
-    b->wait.cancel = handshake_cancel;
-    x->wait = &b->wait;
-    io_timer_set(&x->gw->loop, &b->timer, GATEWAY_HANDSHAKE_MS);
-    handshake_step(b);
-}
-
-static void dial_free(struct back_dial *d)
-{
-    d->group->n_live--;
-    SSL_free(d->ssl);
-    free(d);
-}
-
-static void dial_cancel(struct exchange_wait *wait)
-{
-    struct back_dial *d = container_of(wait, struct back_dial, wait);
-    dialer_cancel(d->x->gw, &d->dial);
-    dial_free(d);
-}
-
-static void dial_done(struct dial *dial, int fd, int status)
-{
-    struct back_dial *d = container_of(dial, struct back_dial, dial);
-    struct exchange *x = d->x;
-    struct back_group *group = d->group;
-    SSL *ssl = TAKE(d->ssl);
-    x->wait = NULL;
-    if (status == 0)
-        connected(x, group, fd, ssl);
-    else
-        SSL_free(ssl);
-    dial_free(d);
-    if (status < 0)
-        exchange_back_failed(x, status);
-}
-
-static int dial_start(struct exchange *x, struct back_group *group)
-{
-    const struct exchange_candidate *c = &x->candidates[x->candidate];
-    struct back_dial *d = calloc(1, sizeof *d);
-    if (!d)
-        return -ENOMEM;
-    d->x = x;
-    d->group = group;
-    group->n_live++;
-    d->wait.cancel = dial_cancel;
-    d->dial.done = dial_done;
-    int r = x->protocol == IMAGE_PROTOCOL_HTTPS ? gateway_client_ssl(x->gw, x->service, &d->ssl) : 0;
-    if (r == 0)
-        r = dialer_start(x->gw, &d->dial, c->generation, c->target);
-    if (r < 0) {
-        dial_free(d);
-        return r;
-    }
-    x->wait = &d->wait;
-    return 0;
-}
-
-/* An instance may close right after its answer without having said so; its end may be here before its event is. Until it has proven to keep
- * connections, each is looked at once more. */
-static struct back_h1 *take_idle(struct back_group *group)
-{
-    while (group->idle) {
-        struct back_h1 *b = group->idle;
-        if (group->n_reuses_proven >= REUSES_PROVE)
-            return b;
-        b->t.readable = true;
-        if (idle_is_silent(b))
-            return b;
-    }
-    return NULL;
-}
-
-void back_h1_acquire(struct exchange *x)
-{
-    struct back_group *group = back_group_get(x->gw, x->candidates[x->candidate].identity);
-    struct back_h1 *b = group && x->reuse_allowed ? take_idle(group) : NULL;
-    if (b) {
-        unlink_idle(b);
-        b->reused = true;
-        x->gw->metrics->reuses++;
-        exchange_back_ready(x, &back_h1_ops, b);
-        return;
-    }
-    int r = group ? dial_start(x, group) : -ENOMEM;
-    if (r < 0)
-        exchange_back_failed(x, r);
 }
