@@ -33,7 +33,8 @@ static const struct confine_syscall calls[] = {
 #endif
     CONFINE_ALLOW(clone), CONFINE_ALLOW(clone3), CONFINE_ALLOW(execve), CONFINE_ALLOW(wait4), CONFINE_ALLOW(waitid), CONFINE_ALLOW(kill),
     CONFINE_ALLOW(tgkill), CONFINE_ALLOW(tkill), CONFINE_ALLOW(setpgid), CONFINE_ALLOW(prctl), CONFINE_ALLOW(set_tid_address),
-    CONFINE_ALLOW(set_robust_list), CONFINE_ALLOW(rseq), CONFINE_ALLOW(prlimit64), CONFINE_ALLOW(getppid), CONFINE_ALLOW(getuid),
+    CONFINE_ALLOW(set_robust_list), CONFINE_ALLOW(rseq), CONFINE_ALLOW(prlimit64), CONFINE_ALLOW(getrlimit), CONFINE_ALLOW(setrlimit),
+    CONFINE_ALLOW(membarrier), CONFINE_ALLOW(getpgid), CONFINE_ALLOW(getppid), CONFINE_ALLOW(getuid),
     CONFINE_ALLOW(geteuid), CONFINE_ALLOW(getgid), CONFINE_ALLOW(getegid), CONFINE_ALLOW(getgroups), CONFINE_ALLOW(uname),
     CONFINE_ALLOW(sysinfo), CONFINE_ALLOW(sched_yield), CONFINE_ALLOW(sched_getaffinity), CONFINE_ALLOW(sigaltstack),
     CONFINE_ALLOW(rt_sigtimedwait), CONFINE_ALLOW(rt_sigpending), CONFINE_ALLOW(nanosleep), CONFINE_ALLOW(clock_nanosleep),

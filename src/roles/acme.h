@@ -26,7 +26,8 @@ int acme_environment_read(const char *path, struct acme_environment *ret, struct
 int acme_environment_parse(char *text, struct acme_environment *ret, struct error *err) must_check;
 /* Wipes. */
 void acme_environment_deinit(struct acme_environment *environment);
-/* Replaces every value of the environment that is 4 characters or longer by dots: what is said may go to a log, the token may not. */
+/* Replaces every value of the environment that is 4 characters or longer by dots, also within base64 (HTTP's Basic authentication): what is
+ * said may go to a log, the token may not. */
 void acme_environment_redact(const struct acme_environment *environment, char *text);
 
 /* Runs lego on the order, in the directory (where its account is kept); fills in the answer but for its id. */

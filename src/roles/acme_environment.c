@@ -116,12 +116,43 @@ int acme_environment_read(const char *path, struct acme_environment *ret, struct
     return r;
 }
 
+static void blot_out(char *text, const char *secret, size_t length)
+{
+    for (char *found = text; (found = memmem(found, strlen(found), secret, length)); found += length)
+        memset(found, '.', length);
+}
+
+/* The characters that value, skip bytes after a multiple of three into a base64 text, has to itself there; their number. */
+static size_t encode_core(const char *value, size_t length, size_t skip, char *core)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t n = 0, n_bits = 0;
+    uint32_t bits = 0;
+    /* From the first character that is of the value alone: byte boundaries and those of six bits meet every three bytes. */
+    for (size_t i = skip ? 3 - skip : 0; i < length; i++) {
+        bits = bits << 8 | (uint8_t)value[i];
+        for (n_bits += 8; n_bits >= 6; n_bits -= 6)
+            core[n++] = alphabet[bits >> (n_bits - 6) & 63];
+    }
+    return n;
+}
+
 void acme_environment_redact(const struct acme_environment *environment, char *text)
 {
+    enum { SHORTEST = 4, LONGEST = 1024 };
+    char core[LONGEST * 4 / 3 + 4];
     for (uint32_t i = 0; i < environment->n_variables; i++) {
         const char *value = strchr(environment->variables[i], '=') + 1;
         size_t length = strlen(value);
-        for (char *found = text; length >= 4 && (found = strstr(found, value)); found += length)
-            memset(found, '.', length);
+        if (length < SHORTEST)
+            continue;
+        blot_out(text, value, length);
+        /* "Basic dXNlcjp0b2tlbg==", wherever in it the value begins. */
+        for (size_t skip = 0; skip < 3 && length <= LONGEST; skip++) {
+            size_t n = encode_core(value, length, skip, core);
+            if (n >= SHORTEST)
+                blot_out(text, core, n);
+        }
     }
+    explicit_bzero(core, sizeof core);
 }

@@ -108,8 +108,12 @@ static _Noreturn void become_lego(const char *directory, const struct acme_order
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (nothing >= 0 && dup2(nothing, 0) >= 0 && dup2(output, 1) >= 0 && dup2(output, 2) >= 0) {
         static const char *const places[] = { "/usr/bin/lego", "/usr/local/bin/lego" };
-        for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+        int reason = ENOENT;
+        for (size_t i = 0; i < ARRAY_SIZE(places) && reason == ENOENT; i++) {
             execve(places[i], (char *const *)(uintptr_t)arguments, variables);
+            reason = errno;
+        }
+        dprintf(2, "it could not be started: %s%s\n", strerror(reason), reason == ENOENT ? "; apt-get install lego" : "");
     }
     _exit(127);
 }
@@ -195,8 +199,8 @@ static int run(const char *directory, const struct acme_order *order, const stru
     explicit_bzero(output, sizeof output);
     if (!in_time)
         return -ETIMEDOUT;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 127 && !ret_said[0])
-        return -ENOENT;
+    if (WIFSIGNALED(status)) /* by its confinement, most likely: the kernel's audit log names the call */
+        snprintf(ret_said, size, "killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
 }
 
@@ -214,9 +218,7 @@ void acme_lego_run(const char *directory, const struct acme_order *order, struct
     if (r == 0) {
         for_certificates(directory, true, NULL, 0);
         r = run(directory, order, &environment, said, sizeof said);
-        if (r == -ENOENT)
-            error_set(&err, "lego is not installed; apt-get install lego");
-        else if (r == -ETIMEDOUT)
+        if (r == -ETIMEDOUT)
             error_set(&err, "lego took more than %d minutes", RUN_LIMIT_MS / 60000);
         else if (r < 0)
             error_set(&err, "lego: %s", said);

@@ -124,7 +124,7 @@ static void save_attempts(struct keeper *keeper, const struct keeper_certificate
     struct error err = { "" };
     attempts_name(certificate, name, sizeof name);
     snprintf(text, sizeof text, "%u %lld\n", certificate->n_failures, (long long)certificate->next_try);
-    if (keeper_state_write(keeper->state.keys, name, str_of(text), 0600, &err) < 0)
+    if (keeper_state_write(keeper->state.keys, name, str_of(text), 0600, KEEPER_REPLACEABLE, &err) < 0)
         log_warning("%s", err.text);
 }
 

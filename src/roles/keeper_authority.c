@@ -32,7 +32,7 @@ static int write_pair(struct keeper *keeper, const char *name, const struct tls_
         error_set(err, "writing %s: %s", name, strerror(-text.error));
         return text.error;
     }
-    return keeper_state_write(keeper->state.keys, name, buf_str(&text), 0600, err);
+    return keeper_state_write(keeper->state.keys, name, buf_str(&text), 0600, KEEPER_DURABLE, err);
 }
 
 /* The copy that everybody may read. Only replaced when it differs, so that its time tells when trust has to be renewed. */
@@ -45,7 +45,7 @@ static int publish_root(struct keeper *keeper, const struct tls_pair *root, stru
     tls_pair_append_pem(&wanted, root, false);
     r = wanted.error;
     if (r == 0 && (keeper_state_read(keeper->state.published, "root.pem", &there, err) < 0 || !str_equal(buf_str(&wanted), buf_str(&there))))
-        r = keeper_state_write(keeper->state.published, "root.pem", buf_str(&wanted), 0644, err);
+        r = keeper_state_write(keeper->state.published, "root.pem", buf_str(&wanted), 0644, KEEPER_DURABLE, err);
     buf_deinit(&wanted);
     buf_deinit(&there);
     return r;

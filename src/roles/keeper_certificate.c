@@ -34,7 +34,9 @@ static void save(struct keeper *keeper, struct keeper_certificate *certificate)
     keeper_secret_init(&text);
     tls_pair_append_pem(&text, &certificate->pair, true);
     file_name(certificate, name, sizeof name);
-    r = text.error ? text.error : keeper_state_write(keeper->state.keys, name, buf_str(&text), 0600, &err);
+    /* Only the authority's own are scarce: a leaf of ours is issued again, a file read again. */
+    enum keeper_durability durability = certificate->source == IMAGE_CERTIFICATE_ACME ? KEEPER_DURABLE : KEEPER_REPLACEABLE;
+    r = text.error ? text.error : keeper_state_write(keeper->state.keys, name, buf_str(&text), 0600, durability, &err);
     /* It is in force all the same; only a restart would forget it. */
     if (r < 0)
         log_warning("surface %s: keeping the certificate for %s: %s", certificate->surface->name, certificate->name,
@@ -91,6 +93,7 @@ void keeper_certificate_adopt(struct keeper *keeper, struct keeper_certificate *
 {
     put_in_force(certificate, pair);
     certificate->is_stand_in = is_stand_in;
+    keeper_channel_push_chains(keeper, certificate->surface);
     if (!is_stand_in) {
         save(keeper, certificate);
         certificate->n_failures = 0;
@@ -100,7 +103,6 @@ void keeper_certificate_adopt(struct keeper *keeper, struct keeper_certificate *
     } else {
         log_warning("surface %s: for %s the internal CA's stands in until its own certificate is there", certificate->surface->name, certificate->name);
     }
-    keeper_channel_push_chains(keeper, certificate->surface);
 }
 
 void keeper_certificate_restore(struct keeper *keeper, struct keeper_certificate *certificate)

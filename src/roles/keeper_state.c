@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -103,9 +104,11 @@ static int write_all(int fd, struct str content)
     return 0;
 }
 
-int keeper_state_write(int directory, const char *name, struct str content, mode_t mode, struct error *err)
+int keeper_state_write(int directory, const char *name, struct str content, mode_t mode, enum keeper_durability durability,
+                       struct error *err)
 {
     char temporary[320];
+    bool sync = durability == KEEPER_DURABLE;
     int r = 0;
 
     /* One name per file, so that what a crash left is replaced and doesn't pile up. */
@@ -116,7 +119,8 @@ int keeper_state_write(int directory, const char *name, struct str content, mode
         r = -errno;
     if (r == 0)
         r = write_all(fd, content);
-    if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || renameat(directory, temporary, directory, name) < 0 || fsync(directory) < 0))
+    if (r == 0 && (fchmod(fd, mode) < 0 || (sync && fsync(fd) < 0) || renameat(directory, temporary, directory, name) < 0 ||
+                   (sync && fsync(directory) < 0)))
         r = -errno;
     if (r < 0) {
         unlinkat(directory, temporary, 0);

@@ -25,7 +25,11 @@ int keeper_state_prepare(const char *path, uint32_t uid, uint32_t gid, uint32_t 
 int keeper_state_open(const char *path, struct keeper_state *ret, struct error *err) must_check;
 void keeper_state_close(struct keeper_state *state);
 
-/* Written, synced, renamed over name, and the directory synced: after a crash there is the old content or the new. */
-int keeper_state_write(int directory, const char *name, struct str content, mode_t mode, struct error *err) must_check;
+/* Whether the content must survive a crash of the machine. What can be made again need not: syncing may take a slow disk a second, in which
+ * the keeper signs nothing. */
+enum keeper_durability { KEEPER_REPLACEABLE, KEEPER_DURABLE };
+
+/* Written and renamed over name; durable content is synced, and the directory too: after a crash there is the old content or the new. */
+int keeper_state_write(int directory, const char *name, struct str content, mode_t mode, enum keeper_durability durability, struct error *err) must_check;
 /* Appends the file to buf, at most buf->max bytes; wipe it if it holds a key. 0; -ENOENT without err; another negative errno with err. */
 int keeper_state_read(int directory, const char *name, struct buf *buf, struct error *err) must_check;

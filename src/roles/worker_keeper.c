@@ -9,7 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "roles/role.h"
+
+enum { SAY_EVERY_MS = 10000 };
 
 static_assert((int)TLS_SCHEME_ECDSA_SHA256 == (int)IPC_SIGN_ECDSA_SHA256 && (int)TLS_SCHEME_ECDSA_SHA384 == (int)IPC_SIGN_ECDSA_SHA384 &&
                   (int)TLS_SCHEME_RSA_PSS_SHA256 == (int)IPC_SIGN_RSA_PSS_SHA256 && (int)TLS_SCHEME_RSA_PSS_SHA384 == (int)IPC_SIGN_RSA_PSS_SHA384 &&
@@ -110,10 +113,19 @@ static int ask(struct worker_keeper *keeper, const struct ipc_sign *question, st
     return r == -ECONNRESET || r == -ENOTCONN || r == -ECONNREFUSED ? -EPIPE : r;
 }
 
-int worker_keeper_sign(void *context, uint64_t certificate, enum tls_scheme scheme, const uint8_t *input, size_t length, uint8_t *signature,
-                       size_t size, size_t *ret_length)
+/* Every handshake fails when the keeper does: said once, and again after a while. */
+static void say_failure(struct worker_keeper *keeper, int r)
 {
-    struct worker_keeper *keeper = context;
+    int64_t now = now_ms();
+    if (keeper->said_ms && now - keeper->said_ms < SAY_EVERY_MS)
+        return;
+    keeper->said_ms = now;
+    log_warning("a handshake failed because the keeper did not sign it: %s", strerror(-r));
+}
+
+static int sign(struct worker_keeper *keeper, uint64_t certificate, enum tls_scheme scheme, const uint8_t *input, size_t length, uint8_t *signature,
+                size_t size, size_t *ret_length)
+{
     struct ipc_sign question = { .header = IPC_HEADER(IPC_KEEPER_SIGN, question) };
     struct ipc_sign_answer answer = { .status = -EPIPE };
     int64_t deadline = now_ms() + WORKER_KEEPER_TIMEOUT_MS;
@@ -147,6 +159,15 @@ int worker_keeper_sign(void *context, uint64_t certificate, enum tls_scheme sche
     memcpy(signature, answer.signature, answer.length);
     *ret_length = answer.length;
     return 0;
+}
+
+int worker_keeper_sign(void *context, uint64_t certificate, enum tls_scheme scheme, const uint8_t *input, size_t length, uint8_t *signature,
+                       size_t size, size_t *ret_length)
+{
+    int r = sign(context, certificate, scheme, input, length, signature, size, ret_length);
+    if (r < 0)
+        say_failure(context, r);
+    return r;
 }
 
 int worker_keeper_context(const struct ipc_certificates *message, int chains, struct tls_provider *provider, struct tls_ticket_keys *tickets,

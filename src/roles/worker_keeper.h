@@ -25,6 +25,7 @@ struct worker_keeper_hooks {
 struct worker_keeper {
     int channel;      /* borrowed; -1: none yet */
     uint64_t last_id;
+    int64_t said_ms;  /* when a failure was last logged */
     struct worker_keeper_hooks hooks;
 };
 
