@@ -367,6 +367,21 @@ void exchange_back_failed(struct exchange *x, int status)
     answer_unreachable(x, status);
 }
 
+void exchange_back_refused(struct exchange *x, struct spill *request)
+{
+    if (x->refused || x->response_started) {
+        spill_free(&request);
+        exchange_back_broken(x, "the instance refused the request");
+        return;
+    }
+    x->refused = true;
+    x->request = request;
+    x->back = NULL;
+    x->state = EXCHANGE_DIALLING;
+    io_timer_clear(&x->gw->loop, &x->timer);
+    back_acquire(x);
+}
+
 void exchange_back_writable(struct exchange *x)
 {
     if (!x->back_congested)

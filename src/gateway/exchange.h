@@ -86,6 +86,9 @@ struct exchange {
     bool is_head, upgrade, extended_connect, expect_continue;
     bool front_congested, back_congested;
     bool response_has_length;
+    bool refused;                    /* an instance said once that it hadn't looked at it */
+    bool websocket;                  /* towards HTTP/2; with what its HTTP/1 client waits for */
+    char websocket_accept[29];
 
     uint32_t service;                /* of the view it was decided on; only for its start */
     struct exchange_candidate candidates[EXCHANGE_CANDIDATES];
@@ -130,6 +133,9 @@ void exchange_client_gone(struct exchange *x, const char *reason);
 void exchange_back_ready(struct exchange *x, const struct back_ops *ops, void *back);
 /* No connection (status: negative errno). Nothing was sent: the next candidate is tried. */
 void exchange_back_failed(struct exchange *x, int status);
+/* The instance says that it hasn't processed the request (RFC 9113 section 8.7), of which no body was passed: it is asked again, once.
+ * Takes the packed request back. */
+void exchange_back_refused(struct exchange *x, struct spill *request);
 /* back_ops.body said congested before; it no longer is. */
 void exchange_back_writable(struct exchange *x);
 void exchange_response_head(struct exchange *x, const struct http_head *head, bool end);

@@ -146,8 +146,10 @@ static void front_head(void *self, const struct http_head *head, bool end)
                           : nghttp2_submit_response(s->ng, stream->out.stream_id, w->fields, w->n, end ? NULL : &body);
     if (r < 0)
         stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
-    if (end)
+    if (end) {
         stream->x = NULL;
+        send_later(stream->h2);
+    }
 }
 
 static bool front_body(void *self, struct str piece, bool end)
@@ -348,7 +350,7 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
             stream->request_ended = true;
             deliver(stream);
         }
-        return 0;
+        return h2_note_data_frame(s, frame);
     case NGHTTP2_RST_STREAM:
         return h2_glitch(s, stream ? GLITCH_RESET : GLITCH_UNKNOWN_FRAME);
     default:

@@ -92,6 +92,12 @@ void h2_block_end(struct h2_session *session)
     session->reader = NULL;
 }
 
+int h2_note_data_frame(struct h2_session *session, const nghttp2_frame *frame)
+{
+    bool says_nothing = frame->hd.length > 0 && frame->hd.length == frame->data.padlen && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM);
+    return says_nothing ? h2_glitch(session, GLITCH_EMPTY_DATA) : 0;
+}
+
 int h2_receive(struct h2_session *session, const char *data, size_t len)
 {
     session->busy = true;
@@ -150,6 +156,19 @@ static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void 
     default:
         return h2_glitch(session, GLITCH_UNKNOWN_FRAME);
     }
+}
+
+/* Frames of unknown types are ours to see, so that on_begin_frame counts them, and to ignore (RFC 9113 section 5.5). */
+static int on_unknown_payload(nghttp2_session *ng, const nghttp2_frame_hd *hd, const uint8_t *data, size_t len, void *user_data)
+{
+    (void)ng, (void)hd, (void)data, (void)len, (void)user_data;
+    return 0;
+}
+
+static int on_unknown_frame(nghttp2_session *ng, void **payload, const nghttp2_frame_hd *hd, void *user_data)
+{
+    (void)ng, (void)payload, (void)hd, (void)user_data;
+    return NGHTTP2_ERR_CANCEL;
 }
 
 static int on_invalid_frame(nghttp2_session *ng, const nghttp2_frame *frame, int error, void *user_data)
@@ -258,6 +277,8 @@ nghttp2_session_callbacks *h2_callbacks_new(void)
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_invalid_header);
     nghttp2_session_callbacks_set_send_data_callback(callbacks, on_send_data);
+    nghttp2_session_callbacks_set_on_extension_chunk_recv_callback(callbacks, on_unknown_payload);
+    nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_unknown_frame);
     return callbacks;
 }
 
@@ -270,6 +291,8 @@ static int session_new(struct h2_session *session, const nghttp2_session_callbac
     nghttp2_option_set_max_deflate_dynamic_table_size(option, DEFLATE_TABLE);
     nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
     nghttp2_option_set_peer_max_concurrent_streams(option, H2_STREAMS_MAX);
+    for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
+        nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
     return server ? nghttp2_session_server_new2(&session->ng, callbacks, session, option)
                   : nghttp2_session_client_new2(&session->ng, callbacks, session, option);
 }

@@ -72,6 +72,8 @@ int h2_receive(struct h2_session *session, const char *data, size_t len) must_ch
 int h2_send(struct h2_session *session);
 /* Adds to the score; at three quarters the peer is told (GOAWAY). For callbacks: 0, or what ends them when the connection is to be cut. */
 int h2_glitch(struct h2_session *session, enum glitch_event event);
+/* For on_frame_recv: a DATA frame of padding only. */
+int h2_note_data_frame(struct h2_session *session, const nghttp2_frame *frame);
 
 /* ---- header blocks: begin in on_begin_headers, add in on_header, end in on_frame_recv ---- */
 void h2_block_begin(struct h2_session *session, enum h2_head_kind kind, bool from_instance);

@@ -67,6 +67,8 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *data, si
 {
     struct stream *stream = source->ptr;
     int n = stream_pull(stream, user, data, size, flags);
+    if (n > 0 && stream->answer.body == BODY_ECHO) /* only what has gone back makes room for more */
+        nghttp2_session_consume(session, id, (size_t)n);
     if (*flags & NGHTTP2_DATA_FLAG_NO_END_STREAM) {
         nghttp2_nv nv[16];
         size_t count = lines_to_nv(&stream->answer.trailers, nv, ARRAY_SIZE(nv));
@@ -229,13 +231,14 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     struct stream *stream = nghttp2_session_get_stream_user_data(session, id);
     (void)flags;
     (void)user;
-    if (!stream)
-        return 0;
-    request_body(&stream->request, str_make((const char *)data, length));
-    if (stream->answering && stream->answer.body == BODY_ECHO) {
+    if (stream)
+        request_body(&stream->request, str_make((const char *)data, length));
+    if (stream && stream->answering && stream->answer.body == BODY_ECHO) {
         buf_append(&stream->answer.text, str_make((const char *)data, length));
         nghttp2_session_resume_data(session, id);
+        return 0;
     }
+    nghttp2_session_consume(session, id, length);
     return 0;
 }
 
@@ -262,7 +265,13 @@ static int http2_start(struct connection *connection)
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
-    int r = nghttp2_session_server_new(&http->session, callbacks, http);
+    nghttp2_option *option = NULL;
+    int r = nghttp2_option_new(&option);
+    if (r == 0) {
+        nghttp2_option_set_no_auto_window_update(option, 1);
+        r = nghttp2_session_server_new2(&http->session, callbacks, http, option);
+    }
+    nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     if (r != 0)
         return -ENOMEM;
