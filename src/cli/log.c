@@ -339,9 +339,8 @@ static int run(const struct log_options *options)
         }
         uint64_t n = 0;
         int r = fd < 0 ? fd : send_request(fd, options, last);
-        if (r == 0)
-            r = read_lines(fd, options, &n);
-        if (r == -EPROTO)
+        /* Turned away before it could ask, it is still told why. */
+        if (fd >= 0 && read_lines(fd, options, &n) == -EPROTO)
             return CLI_UNKNOWN;
         if (!options->follow && r < 0) {
             fprintf(stderr, "postern log: the logger ended without an answer; try again\n");

@@ -218,10 +218,11 @@ static void see_address(const struct nlmsghdr *message, const struct address sou
     seen->addresses[seen->n++] = address;
 }
 
+/* A gateway on trial may have a loopback address for its mesh: that is no source, it is what must not be taken for one. */
 static bool source_given(const struct address *source)
 {
     static const struct address none;
-    return !address_equal(source, &none);
+    return !address_equal(source, &none) && !address_is_loopback(source);
 }
 
 /* A dump of one family's addresses, IPv4 asked before IPv6 so that the order of trying follows. */

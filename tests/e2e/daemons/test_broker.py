@@ -279,6 +279,7 @@ def test_loopback_without_an_address_of_ours_is_refused_not_dialled_as_localhost
     one = broker([target("netns", port=8080, path=inside.path)])
     assert one.open_worker(0).dial(0)[0] == -errno.EADDRNOTAVAIL
     assert "only its loopback" in one.said()
+    kept.close()
 
 
 def test_a_namespaces_own_address_is_found(namespace, broker):

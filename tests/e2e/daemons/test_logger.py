@@ -39,7 +39,10 @@ def listening(logger, directory):
         client = socket.socket(socket.AF_UNIX)
         client.settimeout(10)
         client.connect(path)
-        client.send(words.encode() + b"\n")
+        try:
+            client.send(words.encode() + b"\n")
+        except BrokenPipeError:  # turned away already; why can be read
+            pass
         return client
     one.ask = ask
 
