@@ -85,6 +85,13 @@ void gateway_deinit(struct gateway *gw)
 
 /* ---- a new declaration ---- */
 
+/* Indexes of the old view mean nothing in the new one, whose counts start at 0. */
+static void forget_principals(struct gateway *gw)
+{
+    for (struct client *client = gw->clients; client; client = client->next)
+        client->principal = IMAGE_NONE;
+}
+
 static void recount_clients(struct gateway *gw)
 {
     struct client *next;
@@ -117,6 +124,7 @@ int gateway_take_view(struct gateway *gw, struct image view, void *map, size_t s
     gw->principal_connections = counts;
     gw->client_tls = client_tls;
     gw->metrics->generation = view.header->generation;
+    forget_principals(gw);
     struct exchange *next;
     for (struct exchange *x = gw->exchanges; x; x = next) {
         next = x->next;
