@@ -7,6 +7,18 @@ import time
 
 CORES = sorted(os.sched_getaffinity(0))
 LOAD_CORE, PROXY_CORE = CORES[0], CORES[-1]
+GROUP_BASES = ("/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup")
+
+
+def remove_stale_groups():
+    """Empty cgroups of benches that were killed."""
+    for base in GROUP_BASES:
+        for name in os.listdir(base) if os.path.isdir(base) else []:
+            if name.startswith("postern-bench-") and not os.path.exists(f"/proc/{name.split('-')[2]}"):
+                try:
+                    os.rmdir(os.path.join(base, name))
+                except OSError:
+                    pass
 
 
 class Tree:
@@ -36,7 +48,7 @@ class Tree:
 
     @staticmethod
     def _make_group(name):
-        for base in ("/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup"):
+        for base in GROUP_BASES:
             meter = "cpuacct.usage" if base.endswith("cpuacct") else "cpu.stat"
             if not os.path.exists(os.path.join(base, "cgroup.procs")):
                 continue
