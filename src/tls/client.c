@@ -72,7 +72,7 @@ static int add_authorities(SSL_CTX *ssl, OSSL_LIB_CTX *library, struct str pem, 
         X509 *x509 = X509_new_ex(library, NULL);
         bool read = x509 && PEM_read_bio_X509(bio, &x509, NULL, NULL);
         bool added = read && X509_STORE_add_cert(store, x509);
-        X509_free(read ? x509 : NULL);
+        X509_free(x509); /* NULL after one that could not be decoded */
         if (!read)
             break;
         if (!added) {

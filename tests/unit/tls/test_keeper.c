@@ -89,10 +89,10 @@ static void bed_run(struct bed *bed)
 
 static void bed_init(struct bed *bed)
 {
-    static struct world world;
-    world_init(&world);
+    struct world world;
     world_homelab(&world);
     world_compile(&world, "roc", &bed->blocks);
+    world_deinit(&world);
     str_copy(bed->directory, sizeof bed->directory, STR("/tmp/postern-keeper-XXXXXX"));
     assert_non_null(mkdtemp(bed->directory));
     chmod(bed->directory, 0755);
