@@ -63,7 +63,8 @@ def wait_restarted(parent, role, old):
 
 
 def confined(pid):
-    return field(pid, "Seccomp") == "2"
+    """It has started: this is set by every role's confinement, whatever the kernel lacks."""
+    return field(pid, "NoNewPrivs") == "1"
 
 
 def role_directory(directory, **replaced):
