@@ -24,7 +24,8 @@ static const struct confine_syscall basic[] = {
     CONFINE_ALLOW(time),
 #endif
     CONFINE_ALLOW(rt_sigreturn), CONFINE_ALLOW(rt_sigprocmask), CONFINE_ALLOW(rt_sigaction), CONFINE_ALLOW(restart_syscall),
-    CONFINE_ALLOW(exit), CONFINE_ALLOW(exit_group), CONFINE_ALLOW(sysinfo) /* qsort asks how much memory there is */, CONFINE_ALLOW(getpid), CONFINE_ALLOW(gettid), CONFINE_ALLOW(getuid), CONFINE_ALLOW(geteuid),
+    CONFINE_ALLOW(sysinfo), /* qsort asks how much memory there is */
+    CONFINE_ALLOW(exit), CONFINE_ALLOW(exit_group), CONFINE_ALLOW(getpid), CONFINE_ALLOW(gettid), CONFINE_ALLOW(getuid), CONFINE_ALLOW(geteuid),
     CONFINE_ALLOW_IF(tgkill, { 0, CONFINE_OWN_PID }), /* abort() of a failed assertion */
     CONFINE_ALLOW_IF(fcntl, { 1, CONFINE_EQUAL, F_GET_SEALS }), CONFINE_ALLOW_IF(fcntl, { 1, CONFINE_EQUAL, F_GETFL }),
 };
