@@ -13,6 +13,9 @@ static size_t field_find(const struct read_shape *shape, struct str key)
 
 static struct str key_hint(struct reader *r, const struct read_shape *shape, struct str key)
 {
+    struct str before_colon = str_first(key, str_find_char(key, ':'));
+    if (before_colon.len < key.len && field_find(shape, before_colon) < shape->n_fields)
+        return read_hint(r, "a space is missing after '%.*s:'", STR_ARG(before_colon));
     const char *best = NULL;
     unsigned best_distance = key.len > 4 ? 2 : 1;
     for (size_t i = 0; i < shape->n_fields; i++) {

@@ -258,6 +258,30 @@ static int event_handle(struct builder *b, const struct fy_event *event)
     }
 }
 
+/* What libfyaml says, by a part of it, and what the user most likely meant. */
+static struct str syntax_hint(const char *message)
+{
+    static const struct {
+        const char *part, *hint;
+    } hints[] = {
+        { "invalid alias", "a pattern that starts with a star needs quotes: \"*\"" },
+        { "tab character", "indent with spaces" },
+        { "missing comma", "before this a comma or a closing bracket is missing; an address that ends in '::' needs quotes" },
+        { "double-quoted scalar", "the closing quote is missing" },
+        { "single-quoted scalar", "the closing quote is missing" },
+        { "expected ':'", "write KEY: VALUE, with a space after the colon" },
+        { "invalid indentation", "the keys of one mapping start in the same column" },
+        { "nested block mapping", "KEY: VALUE on a line of its own, or in { }, or the value in quotes" },
+        { "plain scalar cannot start", "put it in quotes" },
+        { "expected '-'", "the keys of one item start in the same column; is the indentation right?" },
+        { "expected key", "a list and a mapping can't mix here; is the indentation right?" },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(hints); i++)
+        if (strstr(message, hints[i].part))
+            return str_of(hints[i].hint);
+    return STR_NONE;
+}
+
 static int syntax_report(struct builder *b, struct fy_diag *diag)
 {
     void *iterator = NULL;
@@ -265,7 +289,8 @@ static int syntax_report(struct builder *b, struct fy_diag *diag)
     struct model_place at = b->at;
     if (error && error->line > 0)
         at = (struct model_place){ (uint32_t)error->line, error->column > 0 ? (uint32_t)error->column : 1 };
-    diagnose_add(b->d, MODEL_ERROR, at, 1, STR_NONE, "not YAML: %s", error && error->msg ? error->msg : "the text ends too early");
+    const char *message = error && error->msg ? error->msg : "the text ends too early";
+    diagnose_add(b->d, MODEL_ERROR, at, 1, syntax_hint(message), "not YAML: %s", message);
     return YAML_E_INVALID;
 }
 

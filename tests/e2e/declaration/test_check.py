@@ -278,6 +278,17 @@ def test_a_syntax_error_is_the_only_finding_and_has_its_place():
     assert len(answer["findings"]) == 1 and answer["findings"][0]["line"] == 15
 
 
+@pytest.mark.parametrize("line, place, hint", [
+    ("  - { from: clients, to: *, over: main }", (16, 27), 'needs quotes: "*"'), ("\t- from: clients", (16, 1), "indent with spaces"),
+    ("  - { from: clients, to: luanti", (17, 1), "bracket"), ('  - { from: clients, to: "luanti }', (16, 27), "closing quote"),
+    ("  - { from: clients, to: @x }", (16, 26), "quotes"), ("  - from: clients\n   to: luanti", (17, 4), "indentation"),
+    ("  - from: clients: x", (16, 18), "line of its own"), ("  - { from:clients, to: luanti }", (16, 7), "a space is missing after 'from:'"),
+])
+def test_a_slip_in_the_syntax_has_its_place_and_the_likely_cause(line, place, hint):
+    findings = check(START + "grants:\n" + line + "\n")["findings"]
+    assert any((f["line"], f["column"]) == place and hint in f["hint"] for f in findings), findings
+
+
 @pytest.mark.parametrize("text, message", [
     ("", "the file says nothing"), ("# only a comment\n", "the file says nothing"), ("- a\n", "expected the declaration"), ("postern\n", "expected the declaration"),
     (START + "---\n" + START, "a second document"), ("%YAML 1.1\n---\n" + START, "read as YAML 1.2"), ("? [a]\n: b\n", "expected a name as the key"),
