@@ -5,7 +5,8 @@
 
 #include "gateway/dialer.h"
 
-enum { IDLE_MAX = 64, REUSES_PROVE = 16 };
+/* As many as two HTTP/2 clients can have requests under way: fewer would be closed and dialled again all the time under their load. */
+enum { IDLE_MAX = 256, REUSES_PROVE = 16 };
 
 /* A dial under way for an exchange. */
 struct back_dial {

@@ -81,8 +81,10 @@ static bool pipe_take(struct logger *logger, struct pipe *pipe, const char *byte
     return true;
 }
 
-static void pipe_end(struct pipe *pipe)
+/* Closing alone would leave it watched: the parent holds the same pipe for the next logger. */
+static void pipe_end(struct logger *logger, struct pipe *pipe)
 {
+    epoll_ctl(logger->epoll, EPOLL_CTL_DEL, pipe->fd, NULL);
     close(pipe->fd);
     *pipe = (struct pipe){ .fd = -1 };
 }
@@ -97,14 +99,14 @@ static bool pipe_ready(struct logger *logger, struct pipe *pipe, int64_t now)
     ssize_t n = read(pipe->fd, buffer + pipe->len, READ_AT_ONCE);
     if (n <= 0) {
         if (n == 0 || errno != EAGAIN)
-            pipe_end(pipe);
+            pipe_end(logger, pipe);
         return false;
     }
     size_t len = pipe->len + (size_t)n, at = 0;
     for (; len - at >= sizeof(struct ipc_record); at += sizeof(struct ipc_record))
         if (!pipe_take(logger, pipe, buffer + at, now)) {
             log_warning("worker %u of surface %u wrote what is no access record; nothing more is read from it", pipe->worker, pipe->surface);
-            pipe_end(pipe);
+            pipe_end(logger, pipe);
             return false;
         }
     pipe->len = len - at;

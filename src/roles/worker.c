@@ -143,7 +143,10 @@ static void channel_came(struct worker *w, const struct ipc_channel *message, in
     struct io_source *source = source_of(w, message->peer);
     channel_lost(w, message);
     if (message->peer == IPC_ROLE_LOGGER) {
-        w->gw.recorder.pipe = fd;
+        if (w->role.start.log_requests)
+            w->gw.recorder.pipe = fd;
+        else
+            close_low(fd);
         return;
     }
     if (!source) {
