@@ -111,14 +111,13 @@ static int node_place(struct builder *b, struct yaml_node *node)
     return 0;
 }
 
-static int duplicate_report(struct builder *b, struct yaml_node **link, struct yaml_node *mapping, const struct yaml_node *first)
+static void duplicate_report(struct builder *b, struct yaml_node **link, struct yaml_node *mapping, const struct yaml_node *first)
 {
     struct yaml_node *again = *link;
     diagnose_add(b->d, MODEL_ERROR, again->key->at, again->key->length, STR("keep one of the two"),
                  "%s is there already, at line %u", diagnose_quote(b->d, again->key->text), first->key->at.line);
     *link = again->next;
     mapping->n--;
-    return 0;
 }
 
 /* Keys of a mapping are few (a service's) or a great many (all services): compared one by one, or by way of a table. */
@@ -142,7 +141,7 @@ static int duplicates_check(struct builder *b, struct yaml_node *mapping)
             same = same == value ? NULL : same;
         }
         if (same) {
-            r = duplicate_report(b, link, mapping, same);
+            duplicate_report(b, link, mapping, same);
         } else {
             if (by_index)
                 by_index[i++] = value;
