@@ -200,7 +200,7 @@ static void fill_row(struct view *v, uint32_t n_list)
             const struct model_indexes *services = grants_target(g, grant, t);
             for (uint32_t k = 0; k < services->n; k++) {
                 uint32_t s = services->items[k];
-                if (v->local_service[s] && (g->service_surfaces[s] >> v->surface & 1) && !v->row[v->local_service[s] - 1])
+                if (v->local_service[s] && !v->row[v->local_service[s] - 1]) /* what may not be served here is not in the view */
                     v->row[v->local_service[s] - 1] = rule_of(v, grant);
             }
         }

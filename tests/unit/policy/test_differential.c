@@ -141,6 +141,7 @@ static void compare_flows(uint64_t seed, struct tally *tally)
     struct address probes[PROBES_MAX];
     cleanup_grants struct grants grants = { 0 };
     cleanup_flows struct flows flows = { 0 };
+    uint64_t walk = seed;
     random_world(&w, seed);
     uint32_t n = random_probes(&w, seed, probes);
     assert_int_equal(grants_init(&grants, &w.model), 0);
@@ -150,7 +151,7 @@ static void compare_flows(uint64_t seed, struct tally *tally)
         const struct source_range *range = sources_find(&flows.sources, &probes[i]);
         if ((range ? range->host : MODEL_NONE) != who.host || (range ? range->segment : MODEL_NONE) != who.segment)
             fail_at(seed, "identity", &probes[i], 0, 0, range ? range->segment : MODEL_NONE, who.segment);
-        for (uint32_t k = 0; k < n * ARRAY_SIZE(ports) * 2; k += 1 + (uint32_t)random_next(&seed) % 5) {
+        for (uint32_t k = 0; k < n * ARRAY_SIZE(ports) * 2; k += 1 + (uint32_t)random_next(&walk) % 5) {
             const struct address *to = &probes[k % n];
             uint16_t port = ports[k / n % ARRAY_SIZE(ports)];
             unsigned transport = k / n / ARRAY_SIZE(ports) % 2;
