@@ -68,7 +68,22 @@ int build_file(const char *path, struct str text, struct error *err)
     return rename(temporary, path) < 0 ? failed(err, path, -errno) : 0;
 }
 
-int build_mounts(struct error *err)
+/* A declared log file below /var/log is the lab's, not the machine's. */
+static int hide_logs(const struct model *model)
+{
+    char path[PATH_MAX];
+    if (model->log_to != MODEL_LOG_FILE || !str_starts_with(model->log_file, STR("/var/log/")))
+        return 0;
+    if (mount("postern-lab", "/var/log", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=512m") < 0)
+        return errno == ENOENT ? 0 : -errno;
+    size_t length = str_copy(path, sizeof(path), model->log_file);
+    while (path[length] != '/')
+        length--;
+    path[length] = '\0';
+    return make_directories(path);
+}
+
+int build_mounts(const struct model *model, struct error *err)
 {
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return failed(err, "can't detach from the machine's mounts", -errno);
@@ -79,6 +94,8 @@ int build_mounts(struct error *err)
     int r = make_directories(SPACE_HOSTS);
     if (r == 0)
         r = make_directories(SPACE_ROOT "/etc");
+    if (r == 0)
+        r = hide_logs(model);
     return r < 0 ? failed(err, SPACE_ROOT, r) : 0;
 }
 

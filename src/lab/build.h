@@ -5,7 +5,7 @@
 
 /* The calling process is init of the lab's PID namespace, in mount and network namespaces of its own; that network namespace becomes
  * the mesh. All: 0, or a negative errno with err. */
-int build_mounts(struct error *err) must_check;
+int build_mounts(const struct model *model, struct error *err) must_check;
 /* Every host's namespaces (containers too), links and addresses; the mesh that joins them, the LAN beside it. */
 int build_networks(const struct world *world, struct error *err) must_check;
 /* The mesh's rules, and those of each Linux host. */

@@ -377,8 +377,9 @@ static void choose_ports(struct rows *rows)
         for (uint32_t t = 0; t < model->grants[g].n_to && !has_host_port; t++) {
             const struct model_target *target = &model->grants[g].to[t];
             has_host_port = target->kind == MODEL_TARGET_HOST_PORT;
+            struct port_wish wish = { .to = target->host, .transport = target->transport, .port = target->port, .segment = MODEL_NONE };
             if (has_host_port)
-                show_port_both_ways(rows, (struct port_wish){ .to = target->host, .transport = target->transport, .port = target->port, .segment = MODEL_NONE });
+                show_port_both_ways(rows, wish);
         }
     for (uint32_t s = 0; s < model->n_surfaces; s++)
         for (uint32_t h = 0; h < model->n_hosts; h++)

@@ -381,7 +381,7 @@ static int start_all(struct supervisor *s, struct error *err)
     if (!s->children)
         return -ENOMEM;
     report_step(s, "machines and networks");
-    int r = build_mounts(err);
+    int r = build_mounts(world->model, err);
     if (r == 0)
         r = write_names(s, err);
     if (r == 0)

@@ -20,6 +20,7 @@ gateway(services, grants, surfaces=, **top)
         assert answer.status == 200 and answer.json()["path"] == "/x"
         assert answer.seen["x-forwarded-for"] == ["127.0.0.13"]
 
+lib.lab.Lab(file)       a whole lab: up(), down(), exec(host, *command), curl(host, url), ports(), status(); see tests/e2e/truth.
 free_port()             a port that no other test, worker or run has.
 lib.process             POSTERN, STANDIN (paths), Process, wait_until(condition): wait on conditions, never sleep.
 All of it is taken down after the test, also when it fails; then the gateway's declaration, stderr and log are shown with the failure.

@@ -170,6 +170,31 @@ def test_status_lists_what_runs_and_what_died(lab):
     assert lab.command("status", "-n", lab.name).returncode == 1
 
 
+def test_gateway_in_the_lab_writes_nothing_on_the_machine_and_is_reloaded_there(directory):
+    """Its log lies where it was declared, but in the lab; its run directory is where every command looks for it."""
+    path, log = os.path.join(directory, "postern.yml"), f"/var/log/postern-{os.getpid()}/access.log"
+    text = DECLARATION.replace("lan: 192.168.1.10 }", "lan: 192.168.1.10, gateway: true }")
+    text = text.replace("surfaces: {}", f"surfaces: {{ main: {{ port: 443 }} }}\nlog: {{ to: {log} }}")
+    text = text.replace("services:", "services:\n  wiki: { host: server, container: wiki, port: 3000 }")
+    text = text.replace("grants:", "grants:\n  - { from: laptop, to: wiki, over: main }")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    lab = Lab(path)
+    try:
+        lab.up()
+        assert lab.http_status("laptop", "https://wiki.home.example/") == "200"
+        wait_until(lambda: '"service":"wiki"' in lab.exec("server", "cat", log).stdout.replace(" ", ""), what="the record is in the lab's file")
+        assert not os.path.exists(os.path.dirname(log))
+        assert lab.http_status("phone", "https://wiki.home.example/") == "000"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace("from: laptop, to: wiki", "from: [laptop, phone], to: wiki"))
+        reloaded = lab.exec("server", POSTERN, "reload")
+        assert reloaded.returncode == 0, reloaded.stdout + reloaded.stderr
+        assert lab.http_status("laptop", "https://wiki.home.example/") == "200"
+    finally:
+        lab.down()
+
+
 def start_demo(lab, directory, *options):
     demo = Process("demo", [POSTERN, "lab", "demo", "-n", lab.name, *options, lab.declaration], directory)
     wait_until(lambda: "until you press" in demo.out() or not demo.running(), 60, "the demo shows its table")
@@ -234,6 +259,7 @@ def test_without_root_it_lives_in_a_user_namespace():
 
         shutil.copy(HOMELAB, path)
         demo = lab.command("demo", "-n", lab.name, "--json", path)
+        assert demo.stdout, demo.stderr
         rows = json.loads(demo.stdout)
         assert demo.returncode == 0 and len(rows) > 500 and all(row["holds"] for row in rows), [row for row in rows if not row["holds"]]
         assert not os.path.exists(lab.directory)
