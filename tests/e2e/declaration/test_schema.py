@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from declaration.documents import ACCEPTED, EVERYTHING, REJECTED, changed
+from declaration.documents import ACCEPTED, EVERYTHING, GONE, REJECTED, changed
 from declaration.verdict import EXAMPLE, check, errors_of, reader_errors, schema_accepts
 
 # What only the reader can find, because it is about the whole file, or about numbers inside a text. Everything else must be in the schema.
@@ -41,7 +41,7 @@ def test_the_command_says_what_the_judge_says():
 
 def describe(change):
     path, value = change
-    return f"{path}={value!r}"[:60]
+    return f"{path} gone" if value is GONE else f"{path}={value!r}"[:60]
 
 
 def test_everything_the_grammar_knows_is_accepted_by_both():
