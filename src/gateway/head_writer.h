@@ -17,7 +17,8 @@ static inline void head_write(struct head_writer *w, struct str s)
         w->overflowed = true;
         return;
     }
-    memcpy(w->ptr + w->len, s.ptr, s.len);
+    if (s.len) /* an empty slice may be of nothing */
+        memcpy(w->ptr + w->len, s.ptr, s.len);
     w->len += s.len;
 }
 
