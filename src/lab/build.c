@@ -186,7 +186,8 @@ static int address_lan_link(int netlink, const struct address_prefix *lan, uint3
 {
     int r = netlink_set_up(netlink, LAN_LINK);
     for (uint32_t i = 0; i < n && r == 0; i++)
-        r = netlink_add_address(netlink, LAN_LINK, &lan[i].address, world_lan_bits(&lan[i]));
+        if (world_is_lan_address(&lan[i]))
+            r = netlink_add_address(netlink, LAN_LINK, &lan[i].address, world_lan_bits(&lan[i].address));
     return r;
 }
 
@@ -240,13 +241,13 @@ static int build_host(const struct model *model, uint32_t host, int mesh_netlink
         r = plug(mesh_netlink, port, "mesh", true, MESH_LINK, net);
     for (uint32_t i = 0; i < h->addresses.n && r == 0; i++)
         r = netlink_add_route(mesh_netlink, "mesh", &h->addresses.items[i], NULL);
-    if (r == 0 && h->lan.n) {
+    if (r == 0 && world_has_lan(h)) {
         snprintf(port, sizeof(port), "l%u", host);
         r = setns(lan, CLONE_NEWNET) < 0 ? -errno : plug(lan_netlink, port, "lan", false, LAN_LINK, net);
     }
     if (r == 0)
         r = setns(own, CLONE_NEWNET) < 0 ? -errno : address_mesh_link(model, host, netlink);
-    if (r == 0 && h->lan.n)
+    if (r == 0 && world_has_lan(h))
         r = address_lan_link(netlink, h->lan.items, h->lan.n);
     return r;
 }
@@ -259,7 +260,8 @@ static int route_round(const struct world *world, int netlink)
         const struct model_host *host = &world->model->hosts[i];
         for (uint32_t k = 0; k < host->addresses.n && r == 0; k++)
             for (uint32_t l = 0; l < host->lan.n; l++)
-                if (address_is_v4(&host->lan.items[l].address) == address_is_v4(&host->addresses.items[k].address)) {
+                if (world_is_lan_address(&host->lan.items[l]) &&
+                    address_is_v4(&host->lan.items[l].address) == address_is_v4(&host->addresses.items[k].address)) {
                     r = netlink_add_route(netlink, LAN_LINK, &host->addresses.items[k], &host->lan.items[l].address);
                     break;
                 }
@@ -305,6 +307,30 @@ static int build_container(const struct world *world, const struct world_instanc
     return r;
 }
 
+/* The directory of a unix socket, in its host's /run. */
+static int build_socket_directory(const struct world *world, const struct world_instance *instance)
+{
+    char path[PATH_MAX], below[PATH_MAX];
+    size_t length = str_copy(below, sizeof(below), world_below_run(instance->path));
+    while (length && below[length] != '/')
+        length--;
+    below[length] = '\0';
+    int r = host_path(path, world->model->hosts[instance->host].name.text, below);
+    return r < 0 ? r : make_directories(path);
+}
+
+static int build_place(const struct world *world, const struct world_instance *instance)
+{
+    if (instance->unserved.len)
+        return 0;
+    switch (instance->place) {
+    case WORLD_HOST: return 0;
+    case WORLD_NAMESPACE: return build_container(world, instance);
+    case WORLD_UNIX: return build_socket_directory(world, instance);
+    }
+    return -EINVAL;
+}
+
 int build_networks(const struct world *world, struct error *err)
 {
     const struct model *model = world->model;
@@ -335,9 +361,9 @@ int build_networks(const struct world *world, struct error *err)
         return failed(err, "can't make the neighbour on the LAN", r);
     for (uint32_t i = 0; i < world->n_instances; i++) {
         const struct world_instance *instance = &world->instances[i];
-        r = instance->place == WORLD_NAMESPACE && !instance->unserved.len ? build_container(world, instance) : 0;
+        r = build_place(world, instance);
         if (r < 0) {
-            error_set(err, "can't make the namespace of %.*s: %s", STR_ARG(instance->name), strerror(-r));
+            error_set(err, "can't make the place of %.*s: %s", STR_ARG(instance->name), strerror(-r));
             return r;
         }
     }

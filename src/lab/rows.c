@@ -33,6 +33,14 @@ static const struct address *host_address(const struct model_host *host, bool v4
     return NULL;
 }
 
+static bool has_lan_address(const struct model_host *host, bool v4)
+{
+    for (uint32_t i = 0; i < host->lan.n; i++)
+        if (world_is_lan_address(&host->lan.items[i]) && address_is_v4(&host->lan.items[i].address) == v4)
+            return true;
+    return false;
+}
+
 static struct row *add_row(struct rows *rows, struct row row, struct probe probe)
 {
     if (rows->n == rows->n_max)
@@ -135,16 +143,19 @@ static void add_port(struct rows *rows, struct row row, const struct address *ad
     (void)!add_row(rows, row, probe);
 }
 
-/* Whether the row is a name's business: a surface's port that is open to who asks. */
-static void add_mesh_port(struct rows *rows, uint32_t from, uint32_t to, uint32_t service, enum model_transport transport, uint16_t port, bool is_http,
-                          bool v4, bool is_surface)
+/* instance: what listens there; NULL for a surface, whose port, where it is open to who asks, is tried by names. */
+static void add_mesh_port(struct rows *rows, uint32_t from, uint32_t to, const struct world_instance *instance, enum model_transport transport,
+                          uint16_t port, bool v4)
 {
     const struct model *model = rows->world->model;
     const struct address *source = host_address(&model->hosts[from], v4), *address = host_address(&model->hosts[to], v4);
     uint32_t grant = naive_flow(model, source, address, transport, port);
-    struct row row = { .from = from, .host = to, .service = service, .expect = grant == MODEL_NONE ? ROW_REFUSED : ROW_ANSWERED };
+    struct row row = { .from = from, .host = to, .service = MODEL_NONE, .expect = grant == MODEL_NONE ? ROW_REFUSED : ROW_ANSWERED };
+    bool is_http = instance && !instance->echo && instance->protocol == MODEL_PROTOCOL_HTTP;
     row.line = grant == MODEL_NONE ? 0 : model->grants[grant].at.line;
-    if (!is_surface || grant == MODEL_NONE)
+    row.service = instance ? instance->service : MODEL_NONE;
+    row.is_quiet = instance && !instance->echo && !is_http;
+    if (instance || grant == MODEL_NONE)
         add_port(rows, row, address, transport, port, is_http && grant != MODEL_NONE, "");
 }
 
@@ -155,13 +166,13 @@ static void add_ports_of(struct rows *rows, uint32_t from, uint32_t to, bool v4)
     for (uint32_t i = 0; i < world->n_instances; i++) {
         const struct world_instance *instance = &world->instances[i];
         if (instance->host == to && instance->place == WORLD_HOST)
-            add_mesh_port(rows, from, to, instance->service, instance->transport, instance->port, !instance->echo, v4, false);
+            add_mesh_port(rows, from, to, instance, instance->transport, instance->port, v4);
     }
     for (uint32_t i = 0; i < model->n_surfaces && model->hosts[to].gateway; i++)
         if (listens_on_mesh(&model->surfaces[i], to)) {
-            add_mesh_port(rows, from, to, MODEL_NONE, MODEL_TCP, model->surfaces[i].port, false, v4, true);
+            add_mesh_port(rows, from, to, NULL, MODEL_TCP, model->surfaces[i].port, v4);
             if (model->surfaces[i].redirect_port)
-                add_mesh_port(rows, from, to, MODEL_NONE, MODEL_TCP, model->surfaces[i].redirect_port, false, v4, true);
+                add_mesh_port(rows, from, to, NULL, MODEL_TCP, model->surfaces[i].redirect_port, v4);
         }
 }
 
@@ -187,13 +198,13 @@ static void add_lan_rows(struct rows *rows, uint32_t from)
     for (uint32_t to = 0; to < model->n_hosts; to++) {
         const struct model_host *host = &model->hosts[to];
         for (uint32_t i = 0; to != from && i < host->lan.n; i++)
-            add_lan_ports(rows, from, to, &host->lan.items[i].address, " by the LAN");
+            if (world_is_lan_address(&host->lan.items[i]))
+                add_lan_ports(rows, from, to, &host->lan.items[i].address, " by the LAN");
         /* The neighbour's routes lead to mesh addresses by way of their host's LAN address: a host takes those in, unless rules say no.
          * Without rules of ours (macOS) nothing vouches for that. */
-        bool v4 = true;
-        const struct address *address = host_address(host, v4);
-        if (from == model->n_hosts && host->lan.n && host->os == MODEL_OS_LINUX && address && address_is_v4(&host->lan.items[0].address))
-            add_lan_ports(rows, from, to, address, " round by the LAN");
+        for (unsigned v4 = 2; v4-- > 0 && from == model->n_hosts && host->os == MODEL_OS_LINUX;)
+            if (host_address(host, v4) && has_lan_address(host, v4))
+                add_lan_ports(rows, from, to, host_address(host, v4), " round by the LAN");
     }
 }
 
@@ -419,7 +430,7 @@ int rows_init(struct rows *ret, const struct world *world)
                         add_guest_rows(&rows, from, s, to, v4);
                 add_ports_of(&rows, from, to, v4);
             }
-        if (model->hosts[from].lan.n)
+        if (world_has_lan(&model->hosts[from]))
             add_lan_rows(&rows, from);
     }
     if (world->guest.len)
@@ -481,7 +492,8 @@ static bool judge(const struct rows *rows, const struct row *row, uint64_t not_f
     case ROW_SERVED: return probe->outcome == PROBE_ANSWERED && probe->status == 200 && was_served_by(rows, row);
     case ROW_NOT_FOUND: return probe->outcome == PROBE_ANSWERED && probe->status == 404 && !probe->who[0] && probe->digest == not_found;
     case ROW_REDIRECTED: return probe->outcome == PROBE_ANSWERED && probe->status == 308 && str_starts_with(str_of(probe->detail), STR("https://"));
-    case ROW_ANSWERED: return probe->outcome == PROBE_ANSWERED && was_served_by(rows, row);
+    case ROW_ANSWERED:
+        return (probe->outcome == PROBE_ANSWERED && was_served_by(rows, row)) || (row->is_quiet && probe->outcome == PROBE_CONNECTED);
     case ROW_REFUSED:
         return probe->outcome == PROBE_REFUSED || probe->outcome == PROBE_SILENT || (row->may_be_closed && probe->outcome == PROBE_NOT_OPEN);
     }
@@ -535,7 +547,7 @@ void rows_describe_expected(const struct rows *rows, const struct row *row, stru
         break;
     case ROW_NOT_FOUND: buf_append(out, STR("404")); break;
     case ROW_REDIRECTED: buf_append(out, STR("308 to https")); break;
-    case ROW_ANSWERED: buf_printf(out, "reply from %.*s", STR_ARG(row->service == MODEL_NONE ? host : name)); break;
+    case ROW_ANSWERED: buf_printf(out, row->is_quiet ? "connection to %.*s" : "reply from %.*s", STR_ARG(row->service == MODEL_NONE ? host : name)); break;
     case ROW_REFUSED: buf_append(out, STR("refused")); break;
     }
 }

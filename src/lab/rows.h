@@ -20,6 +20,7 @@ struct row {
     uint32_t line;         /* of the grant; 0: none */
     uint32_t surface;      /* SERVED, NOT_FOUND, REDIRECTED */
     bool may_be_closed;    /* REFUSED: no firewall of ours is there, so that nothing listens is enough */
+    bool is_quiet;         /* ANSWERED: it waits to be spoken to in a protocol that a probe doesn't speak; a connection is enough */
     bool by_lan;
     bool shown;            /* one of those worth a look */
     bool holds;            /* measured as declared */

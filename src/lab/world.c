@@ -3,8 +3,7 @@
 
 #include <errno.h>
 
-/* Container names and paths come from the declaration's reader, which allows no "..": here they become paths below a directory. */
-static struct str below_run(struct str path)
+struct str world_below_run(struct str path)
 {
     struct str rest = path;
     if (str_starts_with(rest, STR("/var/run/")))
@@ -71,7 +70,7 @@ static int add_service_instance(struct world *world, uint32_t s, uint32_t host)
     } else if (service->where == MODEL_WHERE_UNIX) {
         instance.place = WORLD_UNIX;
         instance.path = service->place.text;
-        if (!below_run(instance.path).len)
+        if (!world_below_run(instance.path).len)
             instance.unserved = STR("the lab makes sockets below /run only");
     } else {
         instance.place = WORLD_NAMESPACE;
@@ -80,7 +79,7 @@ static int add_service_instance(struct world *world, uint32_t s, uint32_t host)
             if (!instance.path.ptr)
                 return -ENOMEM;
         } else {
-            instance.path = below_run(service->place.text);
+            instance.path = world_below_run(service->place.text);
             if (!instance.path.len)
                 instance.unserved = STR("the lab makes namespaces below /run only");
         }
@@ -180,11 +179,17 @@ static int add_names(struct world *world)
     return 0;
 }
 
-unsigned world_lan_bits(const struct address_prefix *lan)
+unsigned world_lan_bits(const struct address *address)
 {
-    if (lan->bits < 128)
-        return lan->bits;
-    return address_is_v4(&lan->address) ? 96 + 24 : 64;
+    return address_is_v4(address) ? 96 + 24 : 64;
+}
+
+bool world_has_lan(const struct model_host *host)
+{
+    for (uint32_t i = 0; i < host->lan.n; i++)
+        if (world_is_lan_address(&host->lan.items[i]))
+            return true;
+    return false;
 }
 
 static bool lan_address_is_declared(const struct model *model, const struct address *address)
@@ -202,13 +207,13 @@ static void add_guest_lan(struct world *world, bool v4)
     for (uint32_t i = 0; i < world->model->n_hosts; i++) {
         const struct model_prefixes *lan = &world->model->hosts[i].lan;
         for (uint32_t k = 0; k < lan->n; k++) {
-            if (address_is_v4(&lan->items[k].address) != v4)
+            if (!world_is_lan_address(&lan->items[k]) || address_is_v4(&lan->items[k].address) != v4)
                 continue;
             struct address candidate = lan->items[k].address;
             for (unsigned last = 254; last > 1; last--) {
                 candidate.bytes[15] = (uint8_t)last;
                 if (!lan_address_is_declared(world->model, &candidate)) {
-                    world->guest_lan[world->n_guest_lan++] = (struct address_prefix){ candidate, (uint8_t)world_lan_bits(&lan->items[k]) };
+                    world->guest_lan[world->n_guest_lan++] = (struct address_prefix){ candidate, 128 };
                     return;
                 }
             }

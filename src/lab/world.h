@@ -53,7 +53,16 @@ void world_deinit(struct world *world);
 
 /* Whether that gateway serves the service: it has an instance of its own, or one is a port of a host. */
 bool world_gateway_serves(const struct world *world, uint32_t gateway, uint32_t service, uint32_t host);
+/* What a path below /run (/var/run) is there, without a leading slash; empty for any other path, and for one that climbs. */
+struct str world_below_run(struct str path);
 /* An /etc/hosts in which every name leads to the gateways that serve it, and every host's name to its mesh addresses. */
 void world_write_hosts_file(const struct world *world, struct buf *out);
-/* The on-link length for a host's LAN address: as declared, or what such networks usually have (/24, /64). */
-unsigned world_lan_bits(const struct address_prefix *lan);
+/* Whether lan: says an address, as opposed to a range: only those are a host's in the lab. */
+static inline bool world_is_lan_address(const struct address_prefix *lan)
+{
+    return lan->bits == 128;
+}
+/* Whether the host has a leg in the LAN. */
+bool world_has_lan(const struct model_host *host);
+/* The on-link length of a LAN address: what such networks usually have (/24, /64). */
+unsigned world_lan_bits(const struct address *address);
