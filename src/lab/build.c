@@ -29,7 +29,12 @@ static const struct address mesh_router[2] = {
 
 static int failed(struct error *err, const char *what, int r)
 {
-    error_set(err, "%s: %s", what, strerror(-r));
+    if (r == -EOPNOTSUPP)
+        error_set(err, "%s: this kernel lacks bridges or veth pairs; as root: modprobe -a bridge veth", what);
+    else if (r == -EROFS)
+        error_set(err, "%s: /proc/sys is read-only here, as in most containers; start the container with its own user namespace, or privileged", what);
+    else
+        error_set(err, "%s: %s", what, strerror(-r));
     return r;
 }
 
@@ -352,7 +357,8 @@ int build_networks(const struct world *world, struct error *err)
     for (uint32_t i = 0; i < model->n_hosts; i++) {
         r = build_host(model, i, mesh_netlink, lan_netlink, mesh, lan);
         if (r < 0) {
-            error_set(err, "can't make host %.*s: %s", STR_ARG(model->hosts[i].name.text), strerror(-r));
+            (void)failed(err, "can't be made", r);
+            error_wrap(err, "host %.*s", STR_ARG(model->hosts[i].name.text));
             return r;
         }
     }

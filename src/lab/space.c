@@ -169,7 +169,9 @@ int space_open(const struct space *space, struct error *err)
         if (supervisor >= 0 && space_path(space, "lock", path) == 0 && is_locked(path))
             return TAKE_FD(supervisor);
     }
-    error_set(err, "lab '%s' is not up; 'postern lab up -f FILE' brings it up", space->name);
+    struct stat st;
+    bool is_roots = geteuid() != 0 && snprintf(path, sizeof(path), "/run/postern-lab/%s", space->name) > 0 && stat(path, &st) == 0;
+    error_set(err, is_roots ? "lab '%s' is root's: use it as root" : "lab '%s' is not up; 'postern lab up FILE' brings it up", space->name);
     return -ENOENT;
 }
 

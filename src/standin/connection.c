@@ -163,6 +163,13 @@ static int connection_turn(struct connection *connection, bool readable)
     return n > 0 || connection->in.len != in_before || (out_before && connection->out.len == 0);
 }
 
+static void note_wake(const struct connection *connection)
+{
+    struct standin *standin = connection->standin;
+    if (connection->wake_ms && (!standin->next_wake_ms || connection->wake_ms < standin->next_wake_ms))
+        standin->next_wake_ms = connection->wake_ms;
+}
+
 void connection_run(struct connection *connection, uint32_t events)
 {
     int r = 1;
@@ -174,6 +181,7 @@ void connection_run(struct connection *connection, uint32_t events)
         connection_close(connection);
         return;
     }
+    note_wake(connection);
     uint32_t interest = 0;
     if (!connection->eof && !connection->pause && connection->in.len + READ_PIECE <= STANDIN_IN_MAX)
         interest |= EPOLLIN;
@@ -189,21 +197,25 @@ void connection_run(struct connection *connection, uint32_t events)
 
 int connection_run_timers(struct standin *standin)
 {
-    uint64_t next_ms = UINT64_MAX;
     struct connection *next;
-    for (struct connection *connection = standin->connections; connection; connection = next) {
-        next = connection->next;
-        if (connection->wake_ms && connection->wake_ms <= standin->now_ms) {
-            connection->wake_ms = 0;
-            connection_run(connection, 0);
+    /* All are looked at only when one is due: thousands that wait for nothing cost nothing. */
+    if (standin->next_wake_ms && standin->next_wake_ms <= standin->now_ms) {
+        standin->next_wake_ms = 0;
+        for (struct connection *connection = standin->connections; connection; connection = next) {
+            next = connection->next;
+            if (connection->wake_ms && connection->wake_ms <= standin->now_ms) {
+                connection->wake_ms = 0;
+                connection_run(connection, 0);
+            } else {
+                note_wake(connection);
+            }
         }
     }
-    for (struct connection *connection = standin->connections; connection; connection = connection->next)
-        if (connection->wake_ms && connection->wake_ms < next_ms)
-            next_ms = connection->wake_ms;
-    if (next_ms == UINT64_MAX)
+    if (!standin->next_wake_ms)
         return -1;
-    return next_ms <= standin->now_ms ? 0 : next_ms - standin->now_ms > 60000 ? 60000 : (int)(next_ms - standin->now_ms);
+    if (standin->next_wake_ms <= standin->now_ms)
+        return 0;
+    return standin->next_wake_ms - standin->now_ms > 60000 ? 60000 : (int)(standin->next_wake_ms - standin->now_ms);
 }
 
 void connection_close_all(struct standin *standin)

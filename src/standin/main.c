@@ -81,7 +81,7 @@ static int listener_bind(const char *text, int type, struct listener *listener)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (sa.ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-    if (bind(fd, (struct sockaddr *)&sa, length) < 0 || (type == SOCK_STREAM && listen(fd, 1024) < 0) ||
+    if (bind(fd, (struct sockaddr *)&sa, length) < 0 || (type == SOCK_STREAM && listen(fd, 4096) < 0) ||
         getsockname(fd, (struct sockaddr *)&sa, &length) < 0) {
         int r = -errno;
         close(fd);
@@ -103,7 +103,7 @@ static int listener_bind_unix(const char *path, struct listener *listener)
     if (fd < 0)
         return -errno;
     unlink(path);
-    if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, 0666) < 0 || listen(fd, 1024) < 0) {
+    if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, 0666) < 0 || listen(fd, 4096) < 0) {
         int r = -errno;
         close(fd);
         return r;

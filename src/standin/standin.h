@@ -36,10 +36,10 @@ extern const struct protocol protocol_http1, protocol_http2, protocol_tcp_echo;
 struct standin {
     struct str name, host;
     int epoll;
-    bool quiet;
     SSL_CTX *tls;
     struct connection *connections;
     uint64_t now_ms;   /* CLOCK_MONOTONIC, once per turn of the loop */
+    uint64_t next_wake_ms; /* no connection is due before; 0: none waits */
     uint64_t n_accepted;
 };
 
