@@ -426,6 +426,7 @@ static int make_directory(const char *path, mode_t mode, uint32_t owner, struct 
 static int start(struct parent *parent, struct error *err)
 {
     umask(077);
+    parent->started_at = (uint64_t)time(NULL);
     str_copy(parent->host, sizeof parent->host, str_of(parent->options.host));
     int r = parent_confine(err);
     if (r < 0)

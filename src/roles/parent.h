@@ -264,6 +264,7 @@ struct parent {
     struct listener *listeners;
     struct ipc_certificate_state certificates[PARENT_CERTIFICATES_MAX]; /* the keeper's last word on each, for a watcher that starts */
     uint32_t n_certificates;
+    uint64_t started_at;                /* CLOCK_REALTIME seconds */
     uint64_t last_generation;           /* highest number ever used */
     char host[256];                     /* once known */
     struct upgrade upgrade;

@@ -105,7 +105,9 @@ static void finish(struct parent *parent)
 
 static void refuse(struct parent *parent, int status, const char *text)
 {
-    set_report(parent, status, text);
+    struct error err;
+    error_set(&err, "error: %s", text);
+    set_report(parent, status, err.text);
     finish(parent);
 }
 

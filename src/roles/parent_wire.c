@@ -91,8 +91,18 @@ static void wire_worker(struct parent *parent, struct child *worker)
         tell_metrics_page(parent, watcher, worker);
 }
 
+static void tell_own_state(struct parent *parent, struct child *watcher)
+{
+    struct ipc_role_state state = {
+        .header = IPC_HEADER(IPC_PARENT_ROLE_STATE, state), .pid = getpid(), .role = IPC_ROLE_PARENT,
+        .status = IPC_ROLE_RUNNING, .confinement = IPC_CONFINED_CAPABILITIES | IPC_CONFINED_NO_NEW_PRIVILEGES, .started_at = parent->started_at,
+    };
+    child_send(parent, watcher, &state, NULL, 0);
+}
+
 static void wire_watcher(struct parent *parent, struct child *watcher)
 {
+    tell_own_state(parent, watcher);
     for (struct child *child = parent->children; child; child = child->next) {
         child_tell_state(parent, child);
         if (is_served(child))

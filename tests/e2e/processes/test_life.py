@@ -8,7 +8,7 @@ import pytest
 
 from lib.load import Load
 from lib.process import wait_until
-from lib.roles import children, is_running, pids_of, role_directory
+from lib.roles import children, field, is_running, pids_of, role_directory
 
 GRANTS = [{"from": "clients", "to": "grafana", "over": "main"}]
 
@@ -33,6 +33,24 @@ def test_a_port_that_is_taken_is_named_with_its_holder_and_the_next_step(gateway
         gw = gateway({"grafana": standin("grafana")}, GRANTS, {"main": {"port": port}}, wait=False)
         assert gw.process.wait(20) == 1
         assert re.search(rf"port {port} on 127\.0\.0\.1 is held by \S+ \(process {os.getpid()}\): stop it, or", gw.process.err()), gw.process.err()
+
+
+def test_it_listens_before_the_mesh_is_up(gw):
+    """On addresses that the machine doesn't have yet, both families, each by a socket of the workers' uid for the firewall to know."""
+    assert gw.stop() == 0
+    hosts = gw.declaration["hosts"]
+    gw.declaration = {**gw.declaration, "hosts": {**hosts, "gw": {**hosts["gw"], "address": ["127.0.0.1", "192.0.2.77", "2001:db8::77"]}}}
+    gw.start()
+    found = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(table, encoding="ascii") as lines:
+            for words in (line.split() for line in lines):
+                address, _, port = words[1].partition(":")
+                if words[3] == "0A" and int(port, 16) == gw.port["main"]:
+                    found[address] = words[7]
+    assert set(found) == {"0100007F", "4D0200C0", "B80D0120000000000000000077000000"}
+    worker = pids_of(gw.process.pid, "worker")[0]
+    assert set(found.values()) == {field(worker, "Uid").split()[0]}
 
 
 def test_a_wrong_file_is_explained_and_nothing_starts(gateway):
@@ -191,6 +209,30 @@ def test_a_connection_of_the_old_set_lives_on_through_an_upgrade(gw):
     successor = successor_of(gw)
     assert connection.getresponse().status == 200
     connection.close()
+    os.kill(successor, signal.SIGTERM)
+    wait_until(lambda: not is_running(successor), what="the successor ends")
+
+
+def test_streams_of_the_old_set_lose_no_event_through_an_upgrade(gw):
+    """Started before, ended long after: every event comes, in order, and then the old set goes by itself."""
+    old = gw.process.pid
+    streams = []
+    for _ in range(20):
+        stream = gw.tls("macbook", "grafana")
+        stream.sendall(f"GET /events?n=40&interval_ms=50 HTTP/1.1\r\nHost: {gw.name_of('grafana')}\r\n\r\n".encode())
+        streams.append(stream)
+    assert b"200" in streams[-1].recv(12)
+    os.kill(old, signal.SIGUSR2)
+    successor = successor_of(gw)
+    for stream in streams:
+        received = b""
+        while b"\r\n0\r\n\r\n" not in received:
+            piece = stream.recv(65536)
+            assert piece, received[-500:]
+            received += piece
+        assert received.count(b"data:") == 40
+        stream.close()
+    wait_until(lambda: not is_running(old), 20, "the old set is gone")
     os.kill(successor, signal.SIGTERM)
     wait_until(lambda: not is_running(successor), what="the successor ends")
 

@@ -53,6 +53,14 @@ def test_each_role_is_confined(gw):
             assert kept == 0, f"{role} holds capabilities {kept:x}"
 
 
+def test_status_shows_each_role_and_what_confines_it(gw):
+    roles = {role["role"]: role for role in gw.status()["roles"]}
+    assert set(roles) == {"parent", *ROLES}
+    for name, role in roles.items():
+        wanted = {"capabilities", "no-new-privileges"} if name == "parent" else {"seccomp", "landlock", "capabilities", "rlimits", "no-new-privileges"}
+        assert wanted <= set(role["confined"]) | set(role["missing"]), (name, role)
+
+
 def test_a_worker_holds_no_file(gw):
     """Everything that a worker has open: sockets, pipes, placeholders, an epoll set, /dev/null, and where its messages go."""
     message_places = {os.readlink(f"/proc/{gw.process.pid}/fd/2"), "/dev/null"}
