@@ -37,7 +37,8 @@ int keeper_state_prepare(const char *path, uint32_t uid, uint32_t gid, uint32_t 
     /* The way to it may be missing on a first start; the directory itself stays as an administrator made it. */
     for (const char *end = strchr(path + 1, '/');; end = strchr(end + 1, '/')) {
         str_copy(part, sizeof part, end ? str_make(path, (size_t)(end - path)) : str_of(path));
-        if (mkdir(part, 0755) < 0 && errno != EEXIST) {
+        bool is_made = mkdir(part, 0755) == 0;
+        if ((!is_made && errno != EEXIST) || (is_made && chmod(part, 0755) < 0)) { /* our umask is for what is inside */
             r = -errno;
             error_set(err, "%s: %s", part, strerror(errno));
             return r;
