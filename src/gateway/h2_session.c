@@ -9,11 +9,74 @@ struct h2_shared *h2_shared_new(void)
 {
     struct h2_shared *shared = malloc(sizeof *shared);
     if (shared)
-        shared->held = shared->record_len = 0;
+        *shared = (struct h2_shared){ .held = 0 };
     return shared;
 }
 
+/* ---- nghttp2's memory ---- */
+
+static bool is_shared_buffer(const struct h2_shared *shared, const void *p)
+{
+    return p == (const void *)shared->frame_buffer;
+}
+
+static void *mem_malloc(size_t size, void *shared)
+{
+    (void)shared;
+    return malloc(size);
+}
+
+static void *mem_calloc(size_t n, size_t size, void *shared)
+{
+    (void)shared;
+    return calloc(n, size);
+}
+
+static void mem_free(void *p, void *shared)
+{
+    if (!is_shared_buffer(shared, p))
+        free(p);
+}
+
+/* The only large block of a session's start is its frame buffer (larger heads than it holds chain blocks of their own later). */
+static void *mem_realloc(void *p, size_t size, void *user)
+{
+    struct h2_shared *shared = user;
+    if (!p && !shared->frame_buffer_given && size > sizeof shared->frame_buffer - 1024 && size <= sizeof shared->frame_buffer) {
+        shared->frame_buffer_given = true;
+        return shared->frame_buffer;
+    }
+    if (!is_shared_buffer(shared, p))
+        return realloc(p, size);
+    void *own = malloc(size);
+    if (own)
+        memcpy(own, p, size < sizeof shared->frame_buffer ? size : sizeof shared->frame_buffer);
+    return own;
+}
+
 /* ---- out ---- */
+
+static void link_stalled(struct h2_body *body)
+{
+    struct h2_session *session = body->session;
+    if (body->stalled_link)
+        return;
+    body->stalled_next = session->stalled_bodies;
+    body->stalled_link = &session->stalled_bodies;
+    if (body->stalled_next)
+        body->stalled_next->stalled_link = &body->stalled_next;
+    session->stalled_bodies = body;
+}
+
+static void unlink_stalled(struct h2_body *body)
+{
+    if (!body->stalled_link)
+        return;
+    *body->stalled_link = body->stalled_next;
+    if (body->stalled_next)
+        body->stalled_next->stalled_link = body->stalled_link;
+    body->stalled_link = NULL;
+}
 
 static void record_write(struct h2_session *session)
 {
@@ -37,12 +100,25 @@ static void record_append(struct h2_session *session, struct str bytes)
     }
 }
 
+/* Bodies that were put off may be asked for again. */
+static void wake_stalled(struct h2_session *session)
+{
+    while (session->stalled_bodies) {
+        struct h2_body *body = session->stalled_bodies;
+        unlink_stalled(body);
+        nghttp2_session_resume_data(session->ng, body->stream_id);
+    }
+}
+
 int h2_send(struct h2_session *session)
 {
-    if (session->busy)
+    struct h2_shared *shared = session->gw->h2;
+    if (session->busy || shared->sending)
         return 0;
-    session->busy = true;
+    session->busy = shared->sending = true;
     int r = 0;
+    if (!transport_is_congested(session->t))
+        wake_stalled(session);
     while (!transport_is_congested(session->t) && !session->t->failed) {
         const uint8_t *data;
         ssize_t n = nghttp2_session_mem_send(session->ng, &data);
@@ -53,7 +129,7 @@ int h2_send(struct h2_session *session)
         record_append(session, str_make((const char *)data, (size_t)n));
     }
     record_write(session);
-    session->busy = false;
+    session->busy = shared->sending = false;
     int flushed = transport_flush(session->t);
     return r < 0 ? r : flushed < 0 ? flushed : 0;
 }
@@ -218,12 +294,6 @@ static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t
     struct h2_session *session = user_data;
     struct h2_body *body = source->ptr;
     (void)ng, (void)frame;
-    if (session->gw->tx_owner == session->t && session->gw->tx_len >= TRANSPORT_SCRATCH) {
-        record_write(session);
-        transport_flush(session->t);
-    }
-    if (transport_is_congested(session->t) || session->t->failed)
-        return NGHTTP2_ERR_WOULDBLOCK;
     record_append(session, str_make((const char *)framehd, 9));
     struct str held = str_first(spill_str(body->held), length);
     record_append(session, held);
@@ -247,6 +317,14 @@ static ssize_t on_read_body(nghttp2_session *ng, int32_t stream_id, uint8_t *buf
     struct h2_body *body = source->ptr;
     size_t left = spill_len(body->held) + body->direct.len;
     (void)buffer;
+    if (session->gw->tx_owner == session->t && session->gw->tx_len >= TRANSPORT_SCRATCH) {
+        record_write(session);
+        transport_flush(session->t);
+    }
+    if (transport_is_congested(session->t) || session->t->failed) {
+        link_stalled(body);
+        return NGHTTP2_ERR_DEFERRED;
+    }
     if (left == 0 && !body->ended) {
         body->waiting = true;
         return NGHTTP2_ERR_DEFERRED;
@@ -293,8 +371,13 @@ static int session_new(struct h2_session *session, const nghttp2_session_callbac
     nghttp2_option_set_peer_max_concurrent_streams(option, H2_STREAMS_MAX);
     for (unsigned type = NGHTTP2_CONTINUATION + 1; type <= UINT8_MAX; type++)
         nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
-    return server ? nghttp2_session_server_new2(&session->ng, callbacks, session, option)
-                  : nghttp2_session_client_new2(&session->ng, callbacks, session, option);
+    struct h2_shared *shared = session->gw->h2;
+    nghttp2_mem mem = { .mem_user_data = shared, .malloc = mem_malloc, .free = mem_free, .calloc = mem_calloc, .realloc = mem_realloc };
+    shared->frame_buffer_given = false;
+    int r = server ? nghttp2_session_server_new3(&session->ng, callbacks, session, option, &mem)
+                   : nghttp2_session_client_new3(&session->ng, callbacks, session, option, &mem);
+    shared->frame_buffer_given = true;
+    return r;
 }
 
 int h2_session_init(struct h2_session *session, const nghttp2_session_callbacks *callbacks, bool server)
@@ -398,7 +481,7 @@ bool h2_body_write(struct h2_body *body, struct str piece, bool end)
 {
     struct h2_session *session = body->session;
     body->ended |= end;
-    if (piece.len >= H2_DIRECT_MIN && !session->busy && !transport_is_congested(session->t)) {
+    if (piece.len >= H2_DIRECT_MIN && !session->busy && !session->gw->h2->sending && !transport_is_congested(session->t)) {
         body->direct = piece;
         body_wake(body);
         h2_send(session);
@@ -426,6 +509,7 @@ void h2_body_write_trailers(struct h2_body *body, const struct http_head *traile
 void h2_body_deinit(struct h2_body *body)
 {
     body->closed = true;
+    unlink_stalled(body);
     if (body->held)
         let_go(body->session, spill_len(body->held));
     spill_free(&body->held);

@@ -34,15 +34,23 @@ struct h2_session {
     uint8_t verdict;                 /* enum glitch_verdict, the worst so far */
     bool busy;
     bool settings_seen;
+    struct h2_body *stalled_bodies;  /* put off because the transport is congested */
 };
 
-/* One worker's scratches for all of its sessions. */
+/* One worker's scratches for all of its sessions.
+ *
+ * A frame's bytes live from nghttp2's packing to our copying, inside of one call of nghttp2_session_mem_send; so one frame buffer serves all
+ * sessions, where h2_session_init hands it to each through nghttp2's allocator. That holds as long as no callback says "would block" with a
+ * packed frame in hand: bodies are put off before they are packed instead. */
 struct h2_shared {
     struct h2_reader reader;
     struct h2_writer writer;
     uint64_t held;                   /* sum over the sessions */
     char record[16 * 1024];          /* what the session that is sending has to say */
     size_t record_len;
+    bool sending;                    /* one session is: its frame is in frame_buffer, and no other may begin */
+    bool frame_buffer_given;
+    char frame_buffer[17 * 1024];    /* the one that nghttp2 would keep 16 KiB for in each idle session */
 };
 
 struct h2_shared *h2_shared_new(void);
@@ -55,6 +63,7 @@ struct h2_body {
     struct str direct;               /* borrowed during h2_body_write */
     struct spill *trailers;          /* packed; they end the body */
     uint64_t progress_ms;
+    struct h2_body *stalled_next, **stalled_link;
     int32_t stream_id;
     bool ended, congested, waiting, closed; /* waiting: nghttp2 asked and there was nothing */
 };
