@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/macros.h"
@@ -45,6 +46,23 @@ static struct pid_file read_pid_file(const char *run_directory)
     return (struct pid_file){ (pid_t)pid, st.st_ino };
 }
 
+/* The signal would end another program that has got the number since: its name is looked at, while a pidfd holds on to the process. */
+static bool signal_parent(pid_t pid)
+{
+    char path[64], name[32] = "";
+    cleanup_close int process = (int)syscall(SYS_pidfd_open, pid, 0);
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool is_parent = process >= 0 && fd >= 0 && read(fd, name, sizeof name - 1) > 0 && strcmp(name, "postern-parent\n") == 0;
+    if (!is_parent)
+        fprintf(stderr, "postern upgrade: process %d is no postern any more; 'postern run' starts one\n", (int)pid);
+    else if (syscall(SYS_pidfd_send_signal, process, SIGUSR2, NULL, 0) == 0)
+        return true;
+    else
+        fprintf(stderr, "postern upgrade: process %d: %s\n", (int)pid, strerror(errno));
+    return false;
+}
+
 static int wait_for_another(const char *run_directory, struct pid_file old)
 {
     for (int left = TAKEOVER_LIMIT_S * 1000; left > 0; left -= POLL_INTERVAL_MS) {
@@ -79,9 +97,7 @@ int cli_upgrade(int argc, char **argv)
         fprintf(stderr, "postern upgrade: no postern runs here (%s/postern.pid); --run-directory names another's\n", run_directory);
         return CLI_UNKNOWN;
     }
-    if (kill(running.pid, SIGUSR2) < 0) {
-        fprintf(stderr, "postern upgrade: process %d: %s\n", (int)running.pid, strerror(errno));
+    if (!signal_parent(running.pid))
         return CLI_UNKNOWN;
-    }
     return wait_for_another(run_directory, running);
 }

@@ -20,7 +20,7 @@
 #include "base/uids.h"
 #include "roles/confine.h"
 
-enum { EVENTS_MAX = 64, MESSAGES_PER_TURN = 64, UID_OF_ACME = 6, HIGH_DESCRIPTOR = 10 };
+enum { EVENTS_MAX = 64, MESSAGES_PER_TURN = 128 /* more than a compiler ever sends: they are read whole when it has ended */, UID_OF_ACME = 6, HIGH_DESCRIPTOR = 10 };
 
 int64_t parent_now_ms(void)
 {
@@ -230,6 +230,7 @@ void parent_stop(struct parent *parent, int exit_status, uint32_t grace_ms)
         if (parent->upgrade.channel >= 0 && parent->upgrade.pid > 0)
             kill(parent->upgrade.pid, SIGKILL);
     }
+    reload_cancel(parent);
     listen_close_all(parent);
     for (struct child *child = parent->children; child; child = child->next) {
         if (is_second && child->pid > 0)

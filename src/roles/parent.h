@@ -179,6 +179,8 @@ void reload_ask(struct parent *parent, uint64_t asker);
 void reload_on_block(struct parent *parent, struct child *compiler, const struct ipc_block *block, int fd);
 void reload_on_done(struct parent *parent, struct child *compiler, const struct ipc_compiler_done *done, int fd);
 void reload_on_compiler_end(struct parent *parent, struct child *compiler);
+/* Forgets the running reload and who asked: the end has begun. */
+void reload_cancel(struct parent *parent);
 /* A role took an image, got ready or ended: whoever waited for it may go on. */
 void reload_advance(struct parent *parent);
 void reload_run_deadline(struct parent *parent);

@@ -167,9 +167,21 @@ static void start_compiling(struct parent *parent)
         refuse(parent, 2, err.text);
 }
 
+void reload_cancel(struct parent *parent)
+{
+    struct reload *reload = &parent->reload;
+    reload->state = RELOAD_IDLE;
+    reload->deadline_ms = 0;
+    reload->compiler = NULL; /* stopped with all others */
+    reload->n_askers = reload->n_answered = 0;
+    reload->next = generation_free(reload->next);
+}
+
 void reload_ask(struct parent *parent, uint64_t asker)
 {
     struct reload *reload = &parent->reload;
+    if (parent->state != PARENT_STARTING && parent->state != PARENT_SERVING)
+        return;
     if (reload->n_askers < PARENT_ASKERS_MAX)
         reload->askers[reload->n_askers++] = asker;
     if (reload->state == RELOAD_IDLE)

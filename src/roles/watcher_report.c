@@ -54,10 +54,11 @@ static void put_role(struct buf *out, const struct ipc_role_state *role)
     buf_append_char(out, '}');
 }
 
+/* NULL for one that is another gateway's, or gone. */
 static const struct image_surface *surface_in_plan(const struct watcher_state *state, const char *name)
 {
     for (uint32_t i = 0; state->plan.header && i < image_count(state->plan, IMAGE_SURFACES); i++)
-        if (str_equal(image_str(state->plan, image_surface(state->plan, i)->name), str_of(name)))
+        if (watcher_serves(state->plan, image_surface(state->plan, i)->index) && str_equal(image_str(state->plan, image_surface(state->plan, i)->name), str_of(name)))
             return image_surface(state->plan, i);
     return NULL;
 }
@@ -112,9 +113,12 @@ void watcher_report_status(struct watcher_state *state, int64_t now_ms, struct b
     }
     buf_append(out, STR("],\"surfaces\":["));
     separator = "";
-    for (size_t i = 0; i < WATCHER_SURFACES_MAX && state->surfaces[i].name[0]; i++, separator = ",") {
+    for (size_t i = 0; i < WATCHER_SURFACES_MAX && state->surfaces[i].name[0]; i++) {
+        if (!surface_in_plan(state, state->surfaces[i].name))
+            continue;
         buf_append(out, str_of(separator));
         put_surface(state, &state->surfaces[i], now_ms, out);
+        separator = ",";
     }
     buf_append(out, STR("],\"certificates\":["));
     separator = "";

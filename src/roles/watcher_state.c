@@ -168,6 +168,14 @@ void watcher_take_certificate(struct watcher_state *state, const struct ipc_cert
         state->n_certificates++;
 }
 
+bool watcher_serves(struct image plan, uint32_t surface)
+{
+    for (uint32_t i = 0; i < image_count(plan, IMAGE_LISTENERS); i++)
+        if (image_listener(plan, i)->surface == surface)
+            return true;
+    return false;
+}
+
 struct str watcher_surface_name(const struct watcher_state *state, uint32_t number)
 {
     for (uint32_t i = 0; state->plan.header && i < image_count(state->plan, IMAGE_SURFACES); i++)
@@ -183,7 +191,7 @@ void watcher_take_plan(struct watcher_state *state, struct image plan)
     state->generation = plan.header->generation;
     memcpy(state->revision, plan.header->revision, sizeof state->revision);
     for (uint32_t i = 0; i < state->n_certificates;)
-        if (watcher_surface_name(state, state->certificates[i].surface).len == 0)
+        if (!watcher_serves(plan, state->certificates[i].surface))
             state->certificates[i] = state->certificates[--state->n_certificates];
         else
             i++;

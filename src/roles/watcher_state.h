@@ -56,5 +56,7 @@ void watcher_take_result(struct watcher_state *state, const struct ipc_reload_re
 
 /* The sum over a surface's workers: counters of all there ever were, open ones of those that live. Folds pages nobody writes any more. */
 void watcher_sum_surface(struct watcher_state *state, struct watcher_surface *surface, int64_t now_ms, struct metrics_page *ret);
+/* The plan has a listener of that surface: it is neither another gateway's nor gone. */
+bool watcher_serves(struct image plan, uint32_t surface);
 /* The name of a surface by its number in the plan, or "". */
 struct str watcher_surface_name(const struct watcher_state *state, uint32_t number);

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from lib.load import Load
-from lib.process import wait_until
+from lib.process import POSTERN, Process, wait_until
 from lib.roles import children, field, is_running, pids_of, role_directory
 
 GRANTS = [{"from": "clients", "to": "grafana", "over": "main"}]
@@ -81,6 +81,35 @@ def test_a_role_that_cannot_start_ends_the_start(gw, directory):
     assert "not starting: keeper ended with status 1" in gw.process.err()
 
 
+def test_a_compiler_that_fails_is_told_and_nothing_starts(gw, directory):
+    assert gw.stop() == 0
+    gw.start(wait=False, options=["--role-directory", role_directory(directory, compiler="/bin/false")])
+    assert gw.process.wait(20) == 2
+    assert "the compiler ended with status 1" in gw.process.err()
+
+
+def test_the_host_is_found_by_its_address_and_a_wrong_name_is_told(gw):
+    assert gw.stop() == 0
+    words = ["-f", gw.file, "--run-directory", gw.run_directory, "--state-directory", gw.state_directory]
+    done = gw.command("run", *words, "--host", "nosuch")
+    assert done.returncode == 1 and "no host 'nosuch' is declared" in done.stderr
+    process = Process("by-address", [POSTERN, "run", *words], gw.directory)
+    try:
+        wait_until(lambda: "serving as gw" in process.err(), what="it knows who it is")
+    finally:
+        assert process.stop() == 0
+
+
+def test_a_stale_pid_file_ends_nobody(gw):
+    """postern upgrade looks at who has the number now."""
+    assert gw.stop() == 0
+    with open(os.path.join(gw.run_directory, "postern.pid"), "w", encoding="ascii") as file:
+        file.write(f"{os.getpid()}\n")
+    done = gw.command("upgrade", "--run-directory", gw.run_directory)
+    assert done.returncode == 2 and "is no postern any more" in done.stderr
+    os.unlink(os.path.join(gw.run_directory, "postern.pid"))
+
+
 def test_unknown_options_are_refused(gw):
     assert gw.command("run", "--nonsense").returncode == 2
     assert gw.command("run", "--grace", "soon").returncode == 2
@@ -146,6 +175,7 @@ def test_a_surface_that_comes_is_served_and_one_that_goes_is_closed(gw, free_por
     assert not load.failures, load.failures
     wait_until(lambda: _refused(port), what="the old surface's port is closed")
     wait_until(lambda: len(pids_of(gw.process.pid, "worker")) == 1, what="its worker is gone")
+    assert [surface["name"] for surface in gw.status()["surfaces"]] == ["main"]
 
 
 def test_a_surface_before_the_others_changes_no_connection(gw, free_port):
