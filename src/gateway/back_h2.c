@@ -3,11 +3,12 @@
  *   a session:  CONNECTING (exchanges wait for it) ─▶ OPEN (exchanges are its streams) ─▶ LEAVING (no new ones) ─▶ closed
  * The connection's window always opens at once and only a stream's waits for its client, so that one client that doesn't read can't stop the
  * others. A stream that its instance says it never looked at is asked again elsewhere. */
+#include "gateway/back_h2.h"
+
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
-#include "gateway/back_h2.h"
 #include "gateway/forward.h"
 
 enum { HELD_MAX = 4 * H2_STREAM_WINDOW, KEY_MAX = 64 };
