@@ -183,6 +183,8 @@ static void write_foot(const struct rows *rows, double took_s, const struct pain
         n_not_found += rows->items[i].expect == ROW_NOT_FOUND && rows->items[i].holds;
     printf("\n  %s%s%u paths tried, %u as declared%s, in %.1f s, over IPv4 and IPv6; these are the ones worth a look.\n", paint->bold,
            n == rows->n ? paint->green : paint->red, rows->n, n, paint->off, took_s);
+    if (rows->n_left_out)
+        printf("  %s%llu more were left out: there are too many.%s\n", paint->yellow, (unsigned long long)rows->n_left_out, paint->off);
     printf("  Every certificate was verified. %u times 404, for names that are there and one that isn't: the same bytes each time.\n", n_not_found);
 }
 

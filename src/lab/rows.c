@@ -14,7 +14,7 @@
 #include "lab/space.h"
 #include "policy/naive.h"
 
-enum { ROWS_MAX = 200000 };
+enum { ROWS_MAX = 200000, TEXTS_MAX = 64 << 20 };
 
 /* A name that no declaration would have: what it gets is what everything that isn't granted must get. */
 #define NO_SUCH_NAME "no-such-service"
@@ -41,30 +41,24 @@ static bool has_lan_address(const struct model_host *host, bool v4)
     return false;
 }
 
-static struct row *add_row(struct rows *rows, struct row row, struct probe probe)
+static void add_row(struct rows *rows, struct row row, struct probe probe)
 {
-    if (rows->n == rows->n_max)
-        return NULL;
-    struct row *added = &rows->items[rows->n];
-    *added = row;
-    added->probe = &rows->probes[rows->n];
-    *added->probe = probe;
-    rows->n++;
-    return added;
-}
-
-static struct arena *texts(const struct rows *rows)
-{
-    return (struct arena *)(uintptr_t)&rows->world->arena;
+    if (rows->n == rows->n_max || !row.asks.ptr) {
+        rows->n_left_out++;
+        return;
+    }
+    rows->probes[rows->n] = probe;
+    row.probe = &rows->probes[rows->n];
+    rows->items[rows->n++] = row;
 }
 
 /* ---- names over a surface ---- */
 
-static struct str url(const struct rows *rows, const char *scheme, struct str name, uint16_t port, uint16_t usual, bool v4)
+static struct str url(struct rows *rows, const char *scheme, struct str name, uint16_t port, uint16_t usual, bool v4)
 {
     const char *family = v4 ? "" : " (IPv6)";
-    return port == usual ? arena_printf(texts(rows), "%s://%.*s%s", scheme, STR_ARG(name), family)
-                         : arena_printf(texts(rows), "%s://%.*s:%u%s", scheme, STR_ARG(name), port, family);
+    return port == usual ? arena_printf(&rows->texts, "%s://%.*s%s", scheme, STR_ARG(name), family)
+                         : arena_printf(&rows->texts, "%s://%.*s:%u%s", scheme, STR_ARG(name), port, family);
 }
 
 static void add_name(struct rows *rows, struct row row, struct str name, const struct address *address, uint16_t port)
@@ -72,7 +66,7 @@ static void add_name(struct rows *rows, struct row row, struct str name, const s
     struct probe probe = { .kind = PROBE_HTTPS, .address = *address, .port = port };
     str_copy(probe.name, sizeof(probe.name), name);
     row.asks = url(rows, "https", name, port, 443, address_is_v4(address));
-    (void)!add_row(rows, row, probe);
+    add_row(rows, row, probe);
 }
 
 static bool listens_on_mesh(const struct model_surface *surface, uint32_t gateway)
@@ -89,7 +83,7 @@ static void add_redirect(struct rows *rows, struct row row, struct str name, con
     str_copy(probe.name, sizeof(probe.name), name);
     row.expect = ROW_REDIRECTED;
     row.asks = url(rows, "http", name, port, 80, address_is_v4(address));
-    (void)!add_row(rows, row, probe);
+    add_row(rows, row, probe);
 }
 
 /* What a guest of the surface gets by each name at that gateway. */
@@ -119,11 +113,11 @@ static void add_guest_rows(struct rows *rows, uint32_t from, uint32_t surface, u
     for (uint32_t i = 0; i < model->n_services; i++)
         if (model->services[i].kind != MODEL_KIND_WEB) {
             row.service = i;
-            add_name(rows, row, arena_printf(texts(rows), "%.*s.%.*s", STR_ARG(model->services[i].name.text), STR_ARG(model->domain.text)), address,
+            add_name(rows, row, arena_printf(&rows->texts, "%.*s.%.*s", STR_ARG(model->services[i].name.text), STR_ARG(model->domain.text)), address,
                      s->port);
         }
     row.service = MODEL_NONE;
-    add_name(rows, row, arena_printf(texts(rows), NO_SUCH_NAME ".%.*s", STR_ARG(model->domain.text)), address, s->port);
+    add_name(rows, row, arena_printf(&rows->texts, NO_SUCH_NAME ".%.*s", STR_ARG(model->domain.text)), address, s->port);
 }
 
 /* ---- ports of hosts ---- */
@@ -138,9 +132,9 @@ static void add_port(struct rows *rows, struct row row, const struct address *ad
     if (row.by_lan)
         target = str_of(address_format(address, text));
     bool bracketed = row.by_lan && !address_is_v4(address);
-    row.asks = arena_printf(texts(rows), "%s%.*s%s:%u%s%s%s", bracketed ? "[" : "", STR_ARG(target), bracketed ? "]" : "", port,
+    row.asks = arena_printf(&rows->texts, "%s%.*s%s:%u%s%s%s", bracketed ? "[" : "", STR_ARG(target), bracketed ? "]" : "", port,
                             transport == MODEL_UDP ? "/udp" : "", !row.by_lan && !address_is_v4(address) ? " (IPv6)" : "", way);
-    (void)!add_row(rows, row, probe);
+    add_row(rows, row, probe);
 }
 
 /* instance: what listens there; NULL for a surface, whose port, where it is open to who asks, is tried by names. */
@@ -230,8 +224,9 @@ static void show_name(struct rows *rows, uint32_t from, uint32_t surface, enum r
 {
     for (uint32_t i = 0; i < rows->n; i++) {
         struct row *row = &rows->items[i];
-        bool is_name = row->probe->kind == PROBE_HTTPS || row->expect == ROW_REDIRECTED;
-        if (is_name && row->from == from && row->surface == surface && row->expect == expect && !row->shown && address_is_v4(&row->probe->address) &&
+        const struct probe *probe = &rows->probes[i];
+        bool is_name = probe->kind == PROBE_HTTPS || row->expect == ROW_REDIRECTED;
+        if (is_name && row->from == from && row->surface == surface && row->expect == expect && !row->shown && address_is_v4(&probe->address) &&
             is_wanted(rows, row) && !(expect == ROW_SERVED && is_shown_elsewhere(rows, row))) {
             row->shown = true;
             return;
@@ -333,15 +328,17 @@ struct port_wish {
     uint32_t segment;     /* of who asks; MODEL_NONE: any */
 };
 
-static bool is_wished_port(const struct rows *rows, const struct row *row, const struct port_wish *wish)
+static bool is_wished_port(const struct rows *rows, uint32_t index, const struct port_wish *wish)
 {
     const struct model *model = rows->world->model;
+    const struct row *row = &rows->items[index];
+    const struct probe *probe = &rows->probes[index];
     const struct model_host *from = row->from < model->n_hosts ? &model->hosts[row->from] : NULL;
-    if (row->probe->kind == PROBE_HTTPS || row->expect == ROW_REDIRECTED || row->shown || !address_is_v4(&row->probe->address))
+    if (probe->kind == PROBE_HTTPS || row->expect == ROW_REDIRECTED || row->shown || !address_is_v4(&probe->address))
         return false;
-    if (row->host != wish->to || row->probe->port != wish->port || row->expect != wish->expect || row->by_lan != wish->by_lan)
+    if (row->host != wish->to || probe->port != wish->port || row->expect != wish->expect || row->by_lan != wish->by_lan)
         return false;
-    if ((row->probe->kind == PROBE_PORT_UDP) != (wish->transport == MODEL_UDP) || (from && from->gateway) != wish->from_gateway)
+    if ((probe->kind == PROBE_PORT_UDP) != (wish->transport == MODEL_UDP) || (from && from->gateway) != wish->from_gateway)
         return false;
     return wish->by_lan ? !from : from && (wish->segment == MODEL_NONE || from->segment == wish->segment);
 }
@@ -350,7 +347,7 @@ static bool is_wished_port(const struct rows *rows, const struct row *row, const
 static const struct row *show_port(struct rows *rows, struct port_wish wish)
 {
     for (uint32_t i = 0; i < rows->n; i++)
-        if (is_wished_port(rows, &rows->items[i], &wish)) {
+        if (is_wished_port(rows, i, &wish)) {
             rows->items[i].shown = true;
             return &rows->items[i];
         }
@@ -412,6 +409,7 @@ int rows_init(struct rows *ret, const struct world *world)
     uint64_t hosts = model->n_hosts + 1, names = world->n_names + model->n_services + 8;
     uint64_t n_max = hosts * hosts * (world->n_instances + 4 * model->n_surfaces + 8) * 3 + hosts * hosts * model->n_surfaces * names * 2;
     struct rows rows = { .world = world, .n_max = n_max < ROWS_MAX ? (uint32_t)n_max : ROWS_MAX };
+    arena_init(&rows.texts, TEXTS_MAX);
     rows.items = calloc(rows.n_max, sizeof(*rows.items));
     rows.probes_size = rows.n_max * sizeof(*rows.probes);
     rows.probes = mmap(NULL, rows.probes_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -444,6 +442,7 @@ int rows_init(struct rows *ret, const struct world *world)
 void rows_deinit(struct rows *rows)
 {
     munmap(rows->probes, rows->probes_size);
+    arena_deinit(&rows->texts);
     free(rows->items);
 }
 

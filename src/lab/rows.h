@@ -32,6 +32,8 @@ struct rows {
     const struct world *world;
     struct row *items;
     uint32_t n, n_max;
+    uint64_t n_left_out;   /* paths that there was no room for */
+    struct arena texts;
     struct probe *probes;  /* shared with the processes that try them */
     size_t probes_size;
 };
