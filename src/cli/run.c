@@ -25,8 +25,10 @@ static bool find_parent(char path[static PATH_MAX])
 
 int cli_run(int argc, char **argv)
 {
+    static char name[] = "postern-parent";
     char path[PATH_MAX];
     (void)argc;
+    argv[0] = name; /* in the list of processes */
     if (!find_parent(path)) {
         fprintf(stderr, "postern run: postern-parent is neither beside this program nor in %s; 'make install' puts it there\n", POSTERN_ROLE_DIRECTORY);
         return CLI_UNKNOWN;

@@ -156,6 +156,8 @@ int options_parse(int argc, char **argv, struct parent_options *ret)
     struct parent_options options = { .host = "", .run_directory = "/run/postern", .state_directory = "/var/lib/postern", .container_directory = "",
         .log_requests = true, .uid_base = UIDS_BASE, .grace_ms = DEFAULT_GRACE_S * 1000, .drain_ms = DEFAULT_DRAIN_S * 1000 };
     int option;
+    static char name[] = "postern run";
+    argv[0] = name; /* how getopt's messages begin */
     while ((option = getopt_long(argc, argv, "f:h", long_options, NULL)) != -1) {
         int r = parse_one(option, &options);
         if (r != 0)
