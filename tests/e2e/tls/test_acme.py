@@ -206,6 +206,8 @@ def holds(pid, text):
                 if not rights.startswith("rw"):
                     continue
                 start, end = (int(part, 16) for part in place.split("-"))
+                if end - start > 1 << 30:
+                    continue  # a sanitizer's shadow
                 memory.seek(start)
                 try:
                     if text in memory.read(end - start):
