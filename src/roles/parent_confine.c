@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "roles/parent.h"
 
@@ -50,9 +51,21 @@ static int keep_permitted(void)
     return r;
 }
 
+/* Several descriptors for each worker, and sockets for each surface: the usual soft limit is for programs that use select. */
+static int raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -errno;
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -errno : 0;
+}
+
 int parent_confine(struct error *err)
 {
-    int r = drop_bounding();
+    int r = raise_descriptors();
+    if (r == 0)
+        r = drop_bounding();
     if (r == 0)
         r = keep_permitted();
     if (r == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0))
