@@ -2,8 +2,6 @@
 #include "gateway/client.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "tls/context.h"
@@ -188,15 +186,6 @@ static void client_timeout(struct io_timer *timer)
     }
 }
 
-static void set_socket_options(int fd)
-{
-    int on = 1, idle_s = 15, interval_s = 15;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-}
-
 void client_accept(struct gateway *gw, int fd, const struct address *address, uint32_t principal, SSL *ssl, uint16_t redirect_to)
 {
     struct client *client = calloc(1, sizeof *client);
@@ -205,7 +194,6 @@ void client_accept(struct gateway *gw, int fd, const struct address *address, ui
         SSL_free(ssl);
         return;
     }
-    set_socket_options(fd);
     if (transport_init(&client->t, gw, fd, ssl, client_ready) < 0) {
         free(client);
         return;

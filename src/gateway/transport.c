@@ -8,7 +8,7 @@
 
 #include "gateway/gateway.h"
 
-enum { PLAIN_GATHER_MAX = 16 * 1024 };
+enum { GATHER_MAX = 16 * 1024 };
 
 /* ---- the receiving scratch ---- */
 
@@ -118,6 +118,11 @@ static int flush_gathered(struct gateway *gw)
 static int gather(struct transport *t, struct str bytes)
 {
     struct gateway *gw = t->gw;
+    if (bytes.len >= GATHER_MAX && !t->tx && (gw->tx_owner != t || gw->tx_len == 0)) {
+        if (gw->tx_owner == t)
+            gw->tx_owner = NULL;
+        return socket_write(t, bytes); /* a full record is not worth a copy */
+    }
     if (gw->tx_owner != t || gw->tx_len + bytes.len > TRANSPORT_GATHER) {
         int r = flush_gathered(gw);
         if (r < 0 && t->failed)
@@ -288,7 +293,7 @@ ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
 /* Small pieces are gathered; a large one is not worth a copy. */
 static int write_plain(struct transport *t, struct str bytes)
 {
-    if (bytes.len < PLAIN_GATHER_MAX || t->tx)
+    if (bytes.len < GATHER_MAX || t->tx)
         return gather(t, bytes);
     if (t->gw->tx_owner == t) {
         int r = flush_gathered(t->gw);
