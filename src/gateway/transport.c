@@ -118,11 +118,6 @@ static int flush_gathered(struct gateway *gw)
 static int gather(struct transport *t, struct str bytes)
 {
     struct gateway *gw = t->gw;
-    if (bytes.len >= GATHER_MAX && !t->tx && (gw->tx_owner != t || gw->tx_len == 0)) {
-        if (gw->tx_owner == t)
-            gw->tx_owner = NULL;
-        return socket_write(t, bytes); /* a full record is not worth a copy */
-    }
     if (gw->tx_owner != t || gw->tx_len + bytes.len > TRANSPORT_GATHER) {
         int r = flush_gathered(gw);
         if (r < 0 && t->failed)
