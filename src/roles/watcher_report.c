@@ -58,7 +58,8 @@ static void put_role(struct buf *out, const struct ipc_role_state *role)
 static const struct image_surface *surface_in_plan(const struct watcher_state *state, const char *name)
 {
     for (uint32_t i = 0; state->plan.header && i < image_count(state->plan, IMAGE_SURFACES); i++)
-        if (watcher_serves(state->plan, image_surface(state->plan, i)->index) && str_equal(image_str(state->plan, image_surface(state->plan, i)->name), str_of(name)))
+        if (watcher_serves(state->plan, image_surface(state->plan, i)->index) &&
+            str_equal(image_str(state->plan, image_surface(state->plan, i)->name), str_of(name)))
             return image_surface(state->plan, i);
     return NULL;
 }

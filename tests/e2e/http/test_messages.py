@@ -1,6 +1,7 @@
 """What must pass whole: bodies of every framing, interim responses, ranges, trailers, streams, tunnels; and what must wait for a slow side."""
 import os
 import socket
+import subprocess
 import time
 
 import pytest
@@ -199,3 +200,20 @@ def test_large_transfers_are_whole(gw):
     assert len(answer.body) == 50_000_000
     answer = gw.get("macbook", "grafana", "/upload", method="POST", body=answer.body)
     assert "50000000" in answer.text
+
+
+def test_gigabytes_each_way_in_constant_memory(gw):
+    """POSTERN_TEST_GIGABYTES (1 unless set) down and up, over HTTP/1.1 and HTTP/2."""
+    size = int(os.environ.get("POSTERN_TEST_GIGABYTES", "1")) * 10**9
+    gw.get("macbook", "grafana")
+    before = memory_kb(gw)
+    for version in ("--http1.1", "--http2"):
+        down = gw.curl("macbook", "grafana", f"/bytes/{size}", version, "--output", "/dev/null", "--write-out", "%{size_download} %{http_code}", timeout_s=300)
+        assert down.stdout == b"%d 200" % size, down
+        with subprocess.Popen(["head", "-c", str(size), "/dev/zero"], stdout=subprocess.PIPE) as zeros:
+            up = gw.curl("macbook", "grafana", "/upload", version, "--upload-file", "-", "--write-out", "%{http_code}", timeout_s=300,
+                         stdin=zeros.stdout)
+        assert b'"body_length":%d,' % size in up.stdout and up.stdout.endswith(b"200"), up
+    after = memory_kb(gw)
+    print(f"{size // 10**9} GB each way: peak size {before} kB before, {after} kB after")
+    assert after - before < 8000

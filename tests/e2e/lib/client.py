@@ -98,8 +98,8 @@ class Client:
             if own:
                 connection.close()
 
-    def curl(self, port, name, path="/", *arguments, timeout_s=30):
+    def curl(self, port, name, path="/", *arguments, timeout_s=30, stdin=None):
         """curl's output as a CompletedProcess; the name is resolved to the server, the source is our address."""
         return subprocess.run(["curl", "--silent", "--show-error", "--cacert", str(self.ca), "--interface", self.address,
                                "--resolve", f"{name}:{port}:{self.server}", "--noproxy", "*", "--max-time", str(timeout_s), *arguments,
-                               f"https://{name}:{port}{path}"], capture_output=True, timeout=timeout_s + 5)
+                               f"https://{name}:{port}{path}"], capture_output=True, stdin=stdin, timeout=timeout_s + 5)
