@@ -95,14 +95,15 @@ static bool back_body(void *self, struct str piece, bool end)
     char line[HTTP1_CHUNK_LINE_MAX];
     bool chunked = b->request_framing == HTTP_CHUNKED && b->state != RESPONSE_TUNNEL;
     int r = 0;
-    if (chunked && piece.len)
-        r = transport_write(&b->t, str_make(line, http1_format_chunk_line(line, piece.len)));
-    if (r == 0 && piece.len)
+    if (chunked && piece.len) {
+        struct str size_line = str_make(line, http1_format_chunk_line(line, piece.len));
+        struct str parts[] = { size_line, piece, end ? STR("\r\n0\r\n\r\n") : STR("\r\n") };
+        r = transport_write_parts(&b->t, parts, ARRAY_SIZE(parts));
+    } else if (piece.len) {
         r = transport_write(&b->t, piece);
-    if (r == 0 && chunked && piece.len)
-        r = transport_write(&b->t, STR("\r\n"));
-    if (r == 0 && chunked && end)
+    } else if (chunked && end) {
         r = transport_write(&b->t, STR("0\r\n\r\n"));
+    }
     if (r == 0)
         r = transport_flush(&b->t);
     if (end && b->state == RESPONSE_TUNNEL)

@@ -31,6 +31,9 @@ struct front_h2 {
     struct h2_session s;
     struct client *client;
     struct front_stream *streams;
+    struct front_stream *collecting; /* whose data of this reading is being put together in ... */
+    char *collected;                 /* ... the reading's own buffer, over what was read already */
+    size_t n_collected;
     uint64_t idle_since_ms, block_since_ms, drain_ms;
     bool read_more;                 /* the last reading stopped before the socket was empty */
     bool resume;                    /* some stream has resume set */
@@ -86,6 +89,19 @@ static void stream_release(struct io_grave *grave)
     free(container_of(grave, struct front_stream, grave));
 }
 
+/* What goes nowhere any more still counts in the connection's window. */
+static void give_back(struct front_stream *stream)
+{
+    struct front_h2 *h2 = stream->h2;
+    size_t n = spill_len(stream->in);
+    if (h2->collecting == stream) {
+        h2->collecting = NULL;
+        n += h2->n_collected;
+    }
+    if (n)
+        nghttp2_session_consume_connection(h2->s.ng, n);
+}
+
 static void stream_free(struct front_stream *stream, const char *reason)
 {
     struct gateway *gw = stream->h2->s.gw;
@@ -97,6 +113,7 @@ static void stream_free(struct front_stream *stream, const char *reason)
         stream->next->link = stream->link;
     else if (!stream->h2->streams)
         stream->h2->idle_since_ms = gw->loop.now_ms;
+    give_back(stream);
     h2_body_deinit(&stream->out);
     spill_free(&stream->in);
     free(TAKE(stream->trailers));
@@ -288,6 +305,26 @@ static int take_request(struct front_stream *stream, bool ends_stream)
     return violation == HTTP_FINE ? begin(stream, &reader->head, ends_stream) : refuse(stream, violation);
 }
 
+/* Frames of one stream that came in one reading go on as one piece. */
+static int pass_collected(struct front_h2 *h2, bool end)
+{
+    struct front_stream *stream = TAKE(h2->collecting);
+    if (!stream)
+        return 0;
+    struct str piece = str_make(h2->collected, h2->n_collected);
+    if (!stream->x) { /* the answer didn't wait for it */
+        nghttp2_session_consume(h2->s.ng, stream->out.stream_id, piece.len);
+        return 0;
+    }
+    stream->request_ended = end;
+    if (stream->in || !exchange_takes_body(stream->x))
+        return spill_append(&stream->in, piece, WINDOW_MAX) < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+    stream->request_ended = false;
+    exchange_request_body(stream->x, piece, end);
+    open_window(stream, piece.len);
+    return 0;
+}
+
 /* The head is complete and the instance not necessarily there: trailers may have to wait. */
 static int take_trailers(struct front_stream *stream)
 {
@@ -296,8 +333,9 @@ static int take_trailers(struct front_stream *stream)
         stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
         return h2_glitch(s, GLITCH_REFUSED_HEAD);
     }
-    if (!stream->x)
-        return 0;
+    int r = stream->h2->collecting == stream ? pass_collected(stream->h2, false) : 0;
+    if (!stream->x || r < 0)
+        return r;
     stream->trailers = malloc(sizeof *stream->trailers);
     if (!stream->trailers)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -347,6 +385,8 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
         return 0;
     case NGHTTP2_DATA:
         if (stream && stream->x && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+            if (h2_of(s)->collecting == stream)
+                return pass_collected(h2_of(s), true);
             stream->request_ended = true;
             deliver(stream);
         }
@@ -360,19 +400,24 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
 
 static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t len, void *user_data)
 {
+    struct front_h2 *h2 = h2_of(user_data);
     struct front_stream *stream = nghttp2_session_get_stream_user_data(ng, stream_id);
-    struct str piece = str_make((const char *)data, len);
-    (void)flags, (void)user_data;
+    (void)flags;
     if (!stream || !stream->x) { /* an answer didn't wait for it */
         nghttp2_session_consume(ng, stream_id, len);
         return 0;
     }
-    stream->progress_ms = stream->h2->s.gw->loop.now_ms;
-    if (stream->in || !exchange_takes_body(stream->x))
-        return spill_append(&stream->in, piece, WINDOW_MAX) < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
-    exchange_request_body(stream->x, piece, false);
-    open_window(stream, len);
-    return 0;
+    stream->progress_ms = h2->s.gw->loop.now_ms;
+    if (h2->collecting == stream) {
+        memmove(h2->collected + h2->n_collected, data, len);
+        h2->n_collected += len;
+        return 0;
+    }
+    int r = pass_collected(h2, false);
+    h2->collecting = stream;
+    h2->collected = h2->s.gw->plain_in + ((const char *)data - h2->s.gw->plain_in); /* the same place, which is ours to write to */
+    h2->n_collected = len;
+    return r;
 }
 
 static int on_stream_close(nghttp2_session *ng, int32_t stream_id, uint32_t error, void *user_data)
@@ -477,6 +522,8 @@ static bool receive(struct client *client, size_t len)
 {
     struct front_h2 *h2 = client->h2;
     int r = h2_receive(&h2->s, client->gw->plain_in, len);
+    if (r == 0 && pass_collected(h2, false) < 0)
+        r = -ENOMEM;
     if (h2->s.verdict == GLITCH_CUT) {
         finish(client, NGHTTP2_ENHANCE_YOUR_CALM, "the client flooded the connection");
         return false;

@@ -25,7 +25,7 @@ struct h2_shared;
 struct back_groups;
 
 enum {
-    GATEWAY_PLAIN_SIZE = 64 * 1024,         /* one reading's plaintext */
+    GATEWAY_PLAIN_SIZE = 63 * 1024,         /* one reading's plaintext: with its framing it fits one segment of 64 KiB, where a few bytes more cost two */
     GATEWAY_HEAD_SIZE = 40 * 1024,          /* a head as we send it: the largest we accept, and what we add */
     GATEWAY_RECORDS_BATCH = 8,              /* records in one atomic write to the logger's pipe */
     GATEWAY_ACCEPTS_A_ROUND = 4,

@@ -5,6 +5,7 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "gateway/gateway.h"
 
@@ -124,7 +125,10 @@ static int gather(struct transport *t, struct str bytes)
             return r;
         gw->tx_owner = t;
     }
-    memcpy(gw->tx_scratch + gw->tx_len, bytes.ptr, bytes.len);
+    if (bytes.len > TRANSPORT_GATHER)
+        return socket_write(t, bytes);
+    if (bytes.len)
+        memcpy(gw->tx_scratch + gw->tx_len, bytes.ptr, bytes.len);
     gw->tx_len += bytes.len;
     return 0;
 }
@@ -285,17 +289,71 @@ ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
     return (ssize_t)done;
 }
 
-/* Small pieces are gathered; a large one is not worth a copy. */
-static int write_plain(struct transport *t, struct str bytes)
+/* What the kernel takes of these now, spilling the rest. */
+static int push_parts(struct transport *t, struct iovec *parts, int n)
 {
-    if (bytes.len < GATHER_MAX || t->tx)
-        return gather(t, bytes);
-    if (t->gw->tx_owner == t) {
-        int r = flush_gathered(t->gw);
-        if (r < 0)
-            return r;
+    while (n > 0) {
+        ssize_t w = writev(t->io.fd, parts, n);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w < 0 && errno != EAGAIN) {
+            t->failed = true;
+            return -errno;
+        }
+        if (w < 0) {
+            t->writable = false;
+            break;
+        }
+        for (; n > 0 && (size_t)w >= parts->iov_len; parts++, n--)
+            w -= (ssize_t)parts->iov_len;
+        if (n > 0) {
+            parts->iov_base = (char *)parts->iov_base + w;
+            parts->iov_len -= (size_t)w;
+        }
     }
-    return t->tx ? gather(t, bytes) : socket_write(t, bytes);
+    int r = 0;
+    for (; n > 0 && r == 0; parts++, n--)
+        r = spill_append(&t->tx, str_make(parts->iov_base, parts->iov_len), TRANSPORT_SPILL_MAX);
+    if (r < 0)
+        t->failed = true;
+    return r;
+}
+
+/* Small pieces are gathered; large ones aren't worth a copy and leave with what was gathered before them. */
+static int write_plain(struct transport *t, const struct str *parts, unsigned n)
+{
+    struct gateway *gw = t->gw;
+    struct iovec all[TRANSPORT_PARTS_MAX + 1];
+    int n_all = 0;
+    size_t total = 0;
+    for (unsigned i = 0; i < n; i++)
+        total += parts[i].len;
+    if (total < GATHER_MAX || t->tx || !t->writable) {
+        int r = 0;
+        for (unsigned i = 0; i < n && r == 0; i++)
+            r = gather(t, parts[i]);
+        return r;
+    }
+    if (gw->tx_owner == t && gw->tx_len)
+        all[n_all++] = (struct iovec){ gw->tx_scratch, gw->tx_len };
+    for (unsigned i = 0; i < n; i++)
+        if (parts[i].len)
+            all[n_all++] = (struct iovec){ (void *)(uintptr_t)parts[i].ptr, parts[i].len };
+    if (gw->tx_owner == t)
+        gw->tx_len = 0;
+    return push_parts(t, all, n_all);
+}
+
+int transport_write_parts(struct transport *t, const struct str *parts, unsigned n)
+{
+    if (t->failed)
+        return -EPIPE;
+    if (!t->ssl)
+        return write_plain(t, parts, n);
+    int r = 0;
+    for (unsigned i = 0; i < n && r == 0; i++)
+        r = transport_write(t, parts[i]);
+    return r;
 }
 
 int transport_write(struct transport *t, struct str bytes)
@@ -303,7 +361,7 @@ int transport_write(struct transport *t, struct str bytes)
     if (t->failed)
         return -EPIPE;
     if (!t->ssl)
-        return write_plain(t, bytes);
+        return write_plain(t, &bytes, 1);
     while (bytes.len) {
         struct str record = str_first(bytes, SSL3_RT_MAX_PLAIN_LENGTH);
         int r = SSL_write(t->ssl, record.ptr, (int)record.len);

@@ -18,6 +18,7 @@ struct gateway;
 enum {
     TRANSPORT_SCRATCH = 64 * 1024,
     TRANSPORT_GATHER = 160 * 1024,
+    TRANSPORT_PARTS_MAX = 3,
     TRANSPORT_SPILL_MAX = 1 << 20,   /* a peer that doesn't read: its writers have paused long before */
 };
 
@@ -56,6 +57,8 @@ bool transport_has_input(const struct transport *t);
 ssize_t transport_read_full(struct transport *t, void *buffer, size_t n) must_check;
 /* Takes all of it: gathered, written, or spilled. 0 or a negative errno (failed). */
 int transport_write(struct transport *t, struct str bytes) must_check;
+/* The same for up to TRANSPORT_PARTS_MAX pieces that follow each other. */
+int transport_write_parts(struct transport *t, const struct str *parts, unsigned n) must_check;
 /* Writes out what was gathered. 0: all is with the kernel; 1: some is spilled and EPOLLOUT will come; negative errno: failed. */
 int transport_flush(struct transport *t);
 static inline bool transport_is_congested(const struct transport *t)

@@ -20,12 +20,7 @@
 #include "base/uids.h"
 #include "roles/confine.h"
 
-enum {
-    EVENTS_MAX = 64,
-    MESSAGES_PER_TURN = 128, /* more than a compiler sends, so that one that has ended is read whole */
-    UID_OF_ACME = 6,
-    HIGH_DESCRIPTOR = 10,
-};
+enum { EVENTS_MAX = 64, MESSAGES_PER_TURN = 128 /* more than a compiler ever sends: they are read whole when it has ended */, UID_OF_ACME = 6, HIGH_DESCRIPTOR = 10 };
 
 int64_t parent_now_ms(void)
 {
@@ -325,7 +320,6 @@ static int run_loop(struct parent *parent)
         upgrade_reap(parent);
         child_reap_all(parent);
         parent_on_progress(parent);
-        child_remove_gone(parent); /* progress may have stopped some that had no process: no event would tell */
     }
     return 0;
 }

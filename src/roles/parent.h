@@ -107,8 +107,6 @@ void child_kill(struct child *child, const char *why);
 void child_drain(struct parent *parent, struct child *child, uint32_t limit_ms);
 /* Collects ended roles, and starts again or removes them. */
 void child_reap_all(struct parent *parent);
-/* Forgets those that neither run nor are to run again. */
-void child_remove_gone(struct parent *parent);
 /* Acts on the deadlines that have passed. */
 void child_run_deadlines(struct parent *parent);
 /* The service (not a worker) that is meant to run, or NULL. */

@@ -255,11 +255,11 @@ static void on_end(struct parent *parent, struct child *child, int status)
     }
 }
 
-void child_remove_gone(struct parent *parent)
+static void remove_gone(struct parent *parent)
 {
     for (struct child **link = &parent->children; *link;) {
         struct child *child = *link;
-        if (child->pid > 0 || (child->is_wanted && parent->state != PARENT_STOPPING)) { /* at the end nobody is started again */
+        if (child->pid > 0 || child->is_wanted) {
             link = &child->next;
             continue;
         }
@@ -282,7 +282,7 @@ void child_reap_all(struct parent *parent)
             on_end(parent, child, status);
     }
     child_run_deadlines(parent);
-    child_remove_gone(parent);
+    remove_gone(parent);
 }
 
 void child_run_deadlines(struct parent *parent)

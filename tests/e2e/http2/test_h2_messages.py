@@ -1,6 +1,7 @@
 """HTTP/2 to clients: messages pass whole, many at a time, and nobody waits for somebody else."""
 import json
 import os
+import socket
 import time
 
 import pytest
@@ -240,3 +241,30 @@ def test_curl_reuses_a_connection_for_many(gw):
     urls = [f"https://grafana.home.example:{gw.port['main']}/{i}" for i in range(50)]
     done = gw.curl("macbook", "grafana", "/first", "--http2", "-Z", "--parallel-max", "20", *urls, "-o", "/dev/null", "-w", "%{http_code}\n")
     assert done.stdout.split().count(b"200") >= 50, done
+
+
+def test_uploads_given_up_on_prevent_no_later_upload(gateway, free_port):
+    """What was held for a stream that is gone counts in the connection's window again."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    listener.bind(("127.0.0.1", free_port()))
+    listener.listen(100)
+    with listener:
+        gw = gateway({"grafana": {"host": "gw", "port": listener.getsockname()[1]}}, GRANTS)
+        with lib_h2.connect(gw) as client:
+            client.until(lambda: client.settings_seen)
+            for _ in range(12):  # each is held to its window or the connection's, and given up
+                number = client.request("/", "POST", end=False)
+                for _ in range(200):
+                    room = min(client.conn.local_flow_control_window(number), 16_384)
+                    if room > 0:
+                        client.send(number, b"u" * room)
+                    client.sock.settimeout(0.001 if room > 0 else 0.2)
+                    try:
+                        client.read()
+                    except TimeoutError:
+                        if room <= 0:
+                            break
+                client.conn.reset_stream(number, 8)
+                client.flush()
+                client.until(lambda: client.conn.outbound_flow_control_window > 500_000, what="the connection's window")

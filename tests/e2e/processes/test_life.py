@@ -8,7 +8,7 @@ import pytest
 
 from lib.load import Load
 from lib.process import POSTERN, Process, wait_until
-from lib.roles import children, field, is_running, kill, pids_of, role_directory
+from lib.roles import children, field, is_running, pids_of, role_directory
 
 GRANTS = [{"from": "clients", "to": "grafana", "over": "main"}]
 
@@ -329,15 +329,6 @@ def test_a_second_signal_ends_at_once(gw):
     os.kill(gw.process.pid, signal.SIGTERM)
     assert gw.process.wait(5) == 0
     connection.close()
-
-
-def test_it_ends_while_roles_are_down(gw):
-    """One in its back-off has no process to wait for."""
-    for expected in ("starting it again", "next start in 100 ms", "next start in 200 ms", "next start in 400 ms"):
-        kill(gw.process.pid, "watcher")
-        wait_until(lambda text=expected: text in gw.process.err(), what=f"'{expected}' is told")
-    os.kill(gw.process.pid, signal.SIGTERM)
-    assert gw.process.wait(5) == 0
 
 
 def test_a_worker_that_does_not_end_is_ended(gw):
