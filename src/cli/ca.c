@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <openssl/asn1.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
@@ -205,30 +206,60 @@ static int show(X509 *root, const struct ca_options *given)
     return written ? CLI_YES : CLI_UNKNOWN;
 }
 
+static bool write_root(X509 *root, bool der, FILE *to)
+{
+    return (der ? i2d_X509_fp(to, root) : PEM_write_X509(to, root)) && fflush(to) == 0;
+}
+
+/* What is there is replaced only when all of it could be written: the trust store may read at any time. */
+static int replace_file(X509 *root, bool der, const char *path)
+{
+    char temporary[PATH_MAX];
+    int n = snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
+    if (n < 0 || (size_t)n >= sizeof temporary)
+        return -ENAMETOOLONG;
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -errno;
+    FILE *to = fdopen(fd, "w");
+    bool written = to && write_root(root, der, to) && fsync(fd) == 0;
+    int r = written ? 0 : errno ? -errno : -EIO;
+    if (to)
+        fclose(to);
+    else
+        close(fd);
+    if (written && rename(temporary, path) < 0)
+        r = -errno;
+    if (r < 0)
+        unlink(temporary);
+    return r;
+}
+
+/* A device, a pipe or a terminal is written to, never replaced by a file. */
+static int write_to_special(X509 *root, bool der, const char *path)
+{
+    FILE *to = fopen(path, "we");
+    if (!to)
+        return -errno;
+    bool written = write_root(root, der, to);
+    int r = written ? 0 : -EIO;
+    fclose(to);
+    return r;
+}
+
 static int export(X509 *root, const struct ca_options *given)
 {
-    /* What is there is replaced only when all of it could be written: the trust store may read at any time. */
-    char temporary[512];
-    FILE *to = stdout;
-    if (given->output) {
-        snprintf(temporary, sizeof temporary, "%s.%ld", given->output, (long)getpid());
-        int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-        to = fd < 0 ? NULL : fdopen(fd, "w");
-    }
-    bool written = to && (given->der ? i2d_X509_fp(to, root) : PEM_write_X509(to, root)) && fflush(to) == 0;
-    int reason = errno;
-    if (given->output && to && fclose(to) != 0)
-        written = false;
-    if (given->output && written && rename(temporary, given->output) < 0) {
-        reason = errno;
-        written = false;
-    }
-    if (!written) {
-        if (given->output && to)
-            unlink(temporary);
-        fprintf(stderr, "postern ca: %s: %s\n", given->output ? given->output : "standard output", strerror(reason));
-    }
-    return written ? CLI_YES : CLI_UNKNOWN;
+    struct stat there;
+    int r;
+    if (!given->output)
+        r = write_root(root, given->der, stdout) ? 0 : -EIO;
+    else if (stat(given->output, &there) == 0 && !S_ISREG(there.st_mode))
+        r = write_to_special(root, given->der, given->output);
+    else
+        r = replace_file(root, given->der, given->output);
+    if (r < 0)
+        fprintf(stderr, "postern ca: %s: %s\n", given->output ? given->output : "standard output", strerror(-r));
+    return r < 0 ? CLI_UNKNOWN : CLI_YES;
 }
 
 int cli_ca(int argc, char **argv)

@@ -1,4 +1,5 @@
 """The default source: an internal authority that clients trust once; names verify, renewals happen, and nothing tells which names exist."""
+import stat
 import json
 import os
 import signal
@@ -67,6 +68,16 @@ def test_the_root_speaks_for_no_other_domain(gateway):
     assert facts["sha256"] in text and "critical" in text and "DNS:home.example" in text
     table = gw.command("ca", "show", "--state-directory", gw.state_directory).stdout
     assert facts["sha256"] in table and "home.example and names below it" in table
+
+
+def test_export_to_what_is_no_file_prevents_replacing_a_device(gateway, directory):
+    gw = gateway()
+    fifo = os.path.join(directory, "pipe")
+    os.mkfifo(fifo)
+    with subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE) as reader:
+        assert gw.command("ca", "export", "-o", fifo, "--state-directory", gw.state_directory).returncode == 0
+        assert b"BEGIN CERTIFICATE" in reader.stdout.read()
+    assert stat.S_ISFIFO(os.lstat(fifo).st_mode)
 
 
 def test_export_writes_pem_and_der_of_the_same_certificate(gateway):
