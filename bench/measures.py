@@ -25,7 +25,7 @@ def h2load(peer, path, n_requests, clients, streams, http1, body=None, timeout_s
         answers = [line.split() for line in lines]
     bad = [answer for answer in answers if answer[1] != "200"]
     if bad or len(answers) != n_requests:
-        raise RuntimeError(f"{peer.name}: {len(answers)} of {n_requests} answered, {len(bad)} of them not 200: {out[-400:]}")
+        raise RuntimeError(f"{peer.name}: {len(answers)} of {n_requests} answered, {len(bad)} of them not 200 but {sorted({a[1] for a in bad})}")
     took_s = (max(int(a[0]) + int(a[2]) for a in answers) - min(int(a[0]) for a in answers)) / 1e6
     return cpu_s, took_s, [int(answer[2]) for answer in answers]
 

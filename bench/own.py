@@ -28,7 +28,7 @@ class PosternNamespaces(Postern):
         directory, command = super().prepare(logs)
         path = os.path.join(directory, self.template)
         with open(path, encoding="utf-8") as text:
-            services = "".join(f"  {'web' if i == 0 else f'other{i}'}: {{ host: gate, netns: /run/netns/{name}, port: {BACKEND_PORT} }}\n"
+            services = "".join(f"  {'web' if i == 0 else f'other{i}'}: {{ host: gate, netns: /run/netns/{name}, port: {BACKEND_PORT}, loopback: true }}\n"
                                for i, name in enumerate(self.namespaces))
             declaration = re.sub(r"^services:\n(  .*\n)+", "services:\n" + services, text.read(), flags=re.M)
         with open(path, "w", encoding="utf-8") as out:

@@ -84,6 +84,8 @@ class Peer:
     def prepare(self, logs):
         """A directory and a configuration of its own on a port of its own; the command that starts it."""
         Peer.n_ports += 1
+        while is_listening(FIRST_PORT + Peer.n_ports):
+            Peer.n_ports += 1
         self.port = FIRST_PORT + Peer.n_ports
         directory = os.path.join(self.setting.directory, f"{self.name}-{self.port}")
         os.makedirs(directory)
