@@ -212,13 +212,15 @@ void io_undefer(struct io_loop *loop, struct io_deferred *deferred)
 /* One at a time off the front, up to the one that is last now: each may add, and may take back others. */
 static void run_deferred(struct io_loop *loop)
 {
-    for (unsigned budget = 4 * EVENTS_A_ROUND; loop->deferred_first && budget; budget--) {
+    struct io_deferred end = { 0 };
+    for (io_defer(loop, &end); end.queued;) {
         struct io_deferred *deferred = loop->deferred_first;
         loop->deferred_first = deferred->next;
         if (!loop->deferred_first)
             loop->deferred_last = &loop->deferred_first;
         deferred->queued = false;
-        deferred->run(deferred);
+        if (deferred != &end)
+            deferred->run(deferred);
     }
 }
 

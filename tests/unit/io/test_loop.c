@@ -114,6 +114,34 @@ static void test_deferred_work_runs_once_and_the_dead_are_freed_after_the_round(
     io_loop_deinit(&loop);
 }
 
+static void deferred_goes_on(struct io_deferred *deferred)
+{
+    struct probe *p = container_of(deferred, struct probe, deferred);
+    p->n_runs++;
+    io_defer(p->loop, deferred);
+}
+
+static void source_stops(struct io_source *source, uint32_t events)
+{
+    struct probe *p = container_of(source, struct probe, source);
+    (void)events;
+    io_loop_stop(p->loop);
+}
+
+static void test_work_that_puts_itself_off_again_does_not_starve_events(void **state)
+{
+    (void)state;
+    struct io_loop loop;
+    assert_int_equal(io_loop_init(&loop), 0);
+    struct probe p = { .loop = &loop, .deferred = { .run = deferred_goes_on }, .source = { .fd = eventfd(1, EFD_CLOEXEC), .ready = source_stops } };
+    assert_int_equal(io_watch(&loop, &p.source, EPOLLIN), 0);
+    io_defer(&loop, &p.deferred);
+    assert_int_equal(io_loop_run(&loop), 0);
+    assert_int_equal(p.n_runs, 1);
+    close(p.source.fd);
+    io_loop_deinit(&loop);
+}
+
 static void test_undeferred_work_does_not_run(void **state)
 {
     (void)state;
@@ -138,6 +166,7 @@ int main(void)
         cmocka_unit_test(test_timers_fire_in_order_and_a_moved_one_fires_late),
         cmocka_unit_test(test_a_timer_put_off_by_one_that_fires_before_it_in_the_same_sweep_does_not_fire_early),
         cmocka_unit_test(test_deferred_work_runs_once_and_the_dead_are_freed_after_the_round),
+        cmocka_unit_test(test_work_that_puts_itself_off_again_does_not_starve_events),
         cmocka_unit_test(test_undeferred_work_does_not_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
