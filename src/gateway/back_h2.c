@@ -196,6 +196,17 @@ static void break_stream(struct back_stream *stream, const char *reason)
         exchange_back_broken(x, reason);
 }
 
+/* The response is complete. What was left of the request isn't wanted (RFC 9113 section 8.1), and would hold the stream for ever. */
+static void response_over(struct back_stream *stream)
+{
+    if (!stream->link)
+        return;
+    if (stream->closed)
+        back_stream_free(stream);
+    else if (nghttp2_session_get_stream_local_close(stream->b->s.ng, stream->out.stream_id) == 0)
+        back_cancel(stream);
+}
+
 /* A WebSocket's 2xx is told as HTTP/1 would tell it (RFC 8441 section 5, RFC 6455 section 4.2.2). */
 static void as_switch(struct back_stream *stream, struct http_head *head)
 {
@@ -230,6 +241,8 @@ static int take_head(struct back_stream *stream, bool ends_stream)
     if (ends_stream)
         stream->x = NULL;
     exchange_response_head(x, head, ends_stream);
+    if (ends_stream)
+        response_over(stream);
     return 0;
 }
 
@@ -244,8 +257,7 @@ static void pass_end(struct back_stream *stream)
         exchange_response_body(x, STR_NONE, true);
     free(trailers);
     exchange_response_flush(x);
-    if (stream->closed)
-        back_stream_free(stream);
+    response_over(stream);
 }
 
 static void open_window(struct back_stream *stream, size_t n)

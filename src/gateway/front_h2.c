@@ -25,6 +25,7 @@ struct front_stream {
     bool request_ended;             /* END_STREAM came and waits behind in */
     bool resume;                    /* the exchange asked for more */
     bool extended_connect, tunnel;
+    bool counted;                   /* its reset, in the glitch score */
 };
 
 struct front_h2 {
@@ -249,17 +250,15 @@ static void end_request(struct front_stream *stream)
 static void deliver(struct front_stream *stream)
 {
     while (stream->x && exchange_takes_body(stream->x)) {
-        struct spill *held = TAKE(stream->in);
-        if (held) {
-            size_t n = spill_len(held);
-            exchange_request_body(stream->x, spill_str(held), false);
-            open_window(stream, n);
-            spill_free(&held);
-        } else {
+        struct str piece = str_first(spill_str(stream->in), GATEWAY_PLAIN_SIZE);
+        if (piece.len == 0) {
             if (stream->request_ended)
                 end_request(stream);
             return;
         }
+        exchange_request_body(stream->x, piece, false);
+        open_window(stream, piece.len);
+        spill_consume(&stream->in, piece.len);
     }
 }
 
@@ -392,6 +391,8 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
         }
         return h2_note_data_frame(s, frame);
     case NGHTTP2_RST_STREAM:
+        if (stream)
+            stream->counted = true;
         return h2_glitch(s, stream ? GLITCH_RESET : GLITCH_UNKNOWN_FRAME);
     default:
         return 0;
@@ -423,10 +424,12 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t stream_id, 
 static int on_stream_close(nghttp2_session *ng, int32_t stream_id, uint32_t error, void *user_data)
 {
     struct front_stream *stream = nghttp2_session_get_stream_user_data(ng, stream_id);
-    (void)error, (void)user_data;
-    if (stream)
-        stream_free(stream, "the client reset the stream");
-    return 0;
+    (void)error;
+    if (!stream)
+        return 0;
+    bool our_doing = stream->x && !stream->counted; /* the client broke a rule in its middle: as cheap for it as a reset, and as dear for us */
+    stream_free(stream, "the client reset the stream");
+    return our_doing ? h2_glitch(user_data, GLITCH_BROKEN_FRAME) : 0;
 }
 
 /* A whole response to half a request (RFC 9113 section 8.1): the rest isn't wanted. */
@@ -490,11 +493,6 @@ void front_h2_stop(struct client *client, const char *reason)
     free(h2);
 }
 
-bool front_h2_is_idle(const struct client *client)
-{
-    return !client->h2 || !client->h2->streams;
-}
-
 /* Says goodbye with a code and closes; what was said may still be read. */
 static void finish(struct client *client, uint32_t error, const char *reason)
 {
@@ -541,8 +539,10 @@ static bool read_all(struct client *client)
     struct front_h2 *h2 = client->h2;
     struct transport *t = &client->t;
     for (int turn = 0; turn < READS_A_TURN; turn++) {
-        if (spill_len(t->tx) > READ_WHILE_HELD_MAX) /* it doesn't read what it asked for */
+        if (spill_len(t->tx) > READ_WHILE_HELD_MAX) { /* it doesn't read what it asked for */
+            h2->read_more = true;
             return true;
+        }
         ssize_t n = transport_read_full(t, client->gw->plain_in, GATEWAY_PLAIN_SIZE);
         if (n == -EAGAIN) {
             h2->read_more = false;
@@ -581,7 +581,8 @@ void front_h2_input(struct client *client)
 
 void front_h2_drained(struct client *client)
 {
-    send_all(client);
+    if (send_all(client) && client->h2->read_more)
+        send_later(client->h2);
 }
 
 /* Announces the end (RFC 9113 section 6.8); the last stream is named once what is under way has arrived. */
