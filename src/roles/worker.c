@@ -280,6 +280,7 @@ static void parent_ready(struct io_source *source, uint32_t events)
 {
     struct worker *w = container_of(source, struct worker, parent);
     (void)events;
+    hear_what_waited(&w->later); /* in the order of sending: an older declaration must not come after a newer one */
     while (hear_parent(w) == 0)
         ;
 }
