@@ -93,8 +93,11 @@ static bool back_body(void *self, struct str piece, bool end)
 {
     struct back_h1 *b = self;
     char line[HTTP1_CHUNK_LINE_MAX];
-    bool chunked = b->request_framing == HTTP_CHUNKED && b->state != RESPONSE_TUNNEL;
+    bool tunnel = b->state == RESPONSE_TUNNEL;
+    bool chunked = b->request_framing == HTTP_CHUNKED && !tunnel;
     int r = 0;
+    if (b->request_framing == HTTP_NO_BODY && !tunnel)
+        return true; /* whoever is wrong about that: bytes without framing would be a request of their own */
     if (chunked && piece.len) {
         struct str size_line = str_make(line, http1_format_chunk_line(line, piece.len));
         struct str parts[] = { size_line, piece, end ? STR("\r\n0\r\n\r\n") : STR("\r\n") };
@@ -106,7 +109,7 @@ static bool back_body(void *self, struct str piece, bool end)
     }
     if (r == 0)
         r = transport_flush(&b->t);
-    if (end && b->state == RESPONSE_TUNNEL)
+    if (end && tunnel)
         transport_shutdown(&b->t);
     /* A failed write is left for the reading side: an answer that came before the reset still counts. */
     return r == 0;

@@ -60,7 +60,11 @@ void back_h1_broken(struct back_h1 *b, const char *reason)
 
 static void idle_too_long(struct io_timer *timer)
 {
-    back_h1_broken(container_of(timer, struct back_h1, timer), "the instance stopped in the middle of its response");
+    struct back_h1 *b = container_of(timer, struct back_h1, timer);
+    if (b->x && b->paused) /* it is the client that is slow */
+        io_timer_set(&b->t.gw->loop, timer, GATEWAY_FIRST_BYTE_MS);
+    else
+        back_h1_broken(b, "the instance stopped in the middle of its response");
 }
 
 void back_h1_keep(struct back_h1 *b)

@@ -30,8 +30,7 @@ static void client_forget(struct client *client)
     transport_close(&client->t);
     io_bury(&gw->loop, &client->grave, client_release);
     listener_resume_all(gw);
-    if (gw->draining && gw->n_clients == 0 && gw->drained)
-        gw->drained(gw);
+    gateway_note_drained(gw);
 }
 
 static void stop_front(struct client *client, const char *reason)
@@ -73,7 +72,9 @@ static void linger_input(struct client *client)
     ssize_t n = 1;
     for (int turn = 0; turn < 16 && n > 0; turn++)
         n = transport_read(&client->t, plain, GATEWAY_PLAIN_SIZE);
-    if (n != -EAGAIN)
+    if (n > 0)
+        io_defer(&client->gw->loop, &client->again); /* closing over unread input would reset the connection, and lose the answer */
+    else if (n != -EAGAIN)
         client_forget(client);
 }
 
@@ -86,6 +87,8 @@ static void choose_protocol(struct client *client)
         client->state = CLIENT_H2;
         if (front_h2_start(client) < 0)
             client_close(client, "no memory");
+        else if (client->gw->draining) /* its handshake was under way when that began */
+            front_h2_drain(client);
         return;
     }
     client->state = CLIENT_H1;
@@ -147,11 +150,19 @@ static void client_drained(struct client *client)
     }
 }
 
+/* Slowly, but it reads: no stall. */
+static void client_reads_on(struct client *client)
+{
+    if (client->state == CLIENT_LINGER || (client->state == CLIENT_H1 && front_h1_waits_for_reader(client)))
+        io_timer_set(&client->gw->loop, &client->timer, GATEWAY_STALL_MS);
+}
+
 static void client_ready(struct io_source *source, uint32_t events)
 {
     struct client *client = container_of(container_of(source, struct transport, io), struct client, t);
     transport_note_events(&client->t, events);
     if ((events & EPOLLOUT) && transport_is_congested(&client->t)) {
+        size_t before = spill_len(client->t.tx);
         int r = transport_flush(&client->t);
         if (r < 0) {
             client_close(client, "the client reset the connection");
@@ -159,6 +170,8 @@ static void client_ready(struct io_source *source, uint32_t events)
         }
         if (r == 0)
             client_drained(client);
+        else if (spill_len(client->t.tx) < before)
+            client_reads_on(client);
     }
     if (client->t.readable && client->state != CLIENT_CLOSED)
         client_input(client);

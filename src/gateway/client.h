@@ -54,6 +54,7 @@ void front_h1_drained(struct client *client);        /* congestion is over */
 void front_h1_timeout(struct client *client);
 void front_h1_stop(struct client *client, const char *reason); /* the connection goes: tell the exchange, free */
 bool front_h1_is_idle(const struct client *client);
+bool front_h1_waits_for_reader(const struct client *client); /* its timer is for a client that doesn't read */
 void front_h1_drain(struct client *client);          /* close once idle */
 
 int front_h2_start(struct client *client) must_check;
@@ -61,7 +62,6 @@ void front_h2_input(struct client *client);
 void front_h2_drained(struct client *client);
 void front_h2_timeout(struct client *client);
 void front_h2_stop(struct client *client, const char *reason);
-bool front_h2_is_idle(const struct client *client);
 void front_h2_drain(struct client *client);
 
 /* ---- listeners ---- */

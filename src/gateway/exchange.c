@@ -210,7 +210,6 @@ struct exchange *exchange_begin(struct gateway *gw, const struct exchange_asker 
     x->is_head = head->is_head;
     x->upgrade = head->upgrade;
     x->extended_connect = head->version == 20 && head->websocket;
-    x->expect_continue = head->expect_continue;
     x->request_done = !has_body;
 
     char name[sizeof x->host];
@@ -266,7 +265,15 @@ void exchange_record_refusal(struct gateway *gw, const struct address *address, 
 
 bool exchange_takes_body(const struct exchange *x)
 {
-    return x->back && !x->back_congested && (x->state != EXCHANGE_SENDING || !x->upgrade);
+    /* What follows an upgrade is for the tunnel and for nothing else: after any other answer the instance would read it as a request. */
+    return x->back && !x->back_congested && (!x->upgrade || x->state == EXCHANGE_TUNNEL);
+}
+
+/* The instance owes its answer from the last of the request on. */
+static void request_goes_on(struct exchange *x)
+{
+    if (io_timer_is_set(&x->timer))
+        io_timer_set(&x->gw->loop, &x->timer, GATEWAY_FIRST_BYTE_MS);
 }
 
 void exchange_request_body(struct exchange *x, struct str piece, bool end)
@@ -274,6 +281,7 @@ void exchange_request_body(struct exchange *x, struct str piece, bool end)
     x->record.bytes_in += piece.len;
     if (end)
         x->request_done = true;
+    request_goes_on(x);
     if (!x->back_ops->body(x->back, piece, end) && x->state != EXCHANGE_OVER)
         x->back_congested = true;
 }
@@ -281,6 +289,7 @@ void exchange_request_body(struct exchange *x, struct str piece, bool end)
 void exchange_request_trailers(struct exchange *x, const struct http_head *trailers)
 {
     x->request_done = true;
+    request_goes_on(x);
     x->back_ops->trailers(x->back, trailers);
 }
 
@@ -326,7 +335,6 @@ void exchange_back_ready(struct exchange *x, const struct back_ops *ops, void *b
         }
         return;
     }
-    x->sent = true;
     spill_free(&x->request);
     io_timer_set(&x->gw->loop, &x->timer, GATEWAY_FIRST_BYTE_MS);
     if (!x->request_done || x->upgrade || x->extended_connect)
@@ -493,9 +501,14 @@ void exchange_judge_again(struct exchange *x)
     struct image_name_slot slot;
     bool known;
     uint32_t principal = image_find_principal(x->gw->view, &x->client);
-    if (principal != IMAGE_NONE &&
-        decide(x->gw->view, principal, str_of(x->host), &slot, &known) != IMAGE_NONE)
+    if (principal != IMAGE_NONE && decide(x->gw->view, principal, str_of(x->host), &slot, &known) != IMAGE_NONE) {
+        x->service = slot.service;
+        if (image_service(x->gw->view, slot.service)->protocol != x->protocol) { /* what is under way may succeed; nothing is tried anew */
+            x->n_candidates = x->candidate + 1;
+            x->reuse_allowed = false;
+        }
         return;
+    }
     x->record.denied = IPC_DENIED_REVOKED;
     str_copy(x->record.reason, sizeof x->record.reason, STR("the grant was taken away"));
     x->gw->metrics->streams_revoked++;

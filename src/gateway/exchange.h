@@ -82,15 +82,14 @@ struct exchange {
     uint8_t n_candidates, candidate;
     uint8_t n_interims;
     bool reuse_allowed;              /* HAProxy's "safe": not the client connection's first request */
-    bool request_done, response_started, sent;
-    bool is_head, upgrade, extended_connect, expect_continue;
+    bool request_done, response_started;
+    bool is_head, upgrade, extended_connect;
     bool front_congested, back_congested;
-    bool response_has_length;
     bool refused;                    /* an instance said once that it hadn't looked at it */
     bool websocket;                  /* towards HTTP/2; with what its HTTP/1 client waits for */
     char websocket_accept[29];
 
-    uint32_t service;                /* of the view it was decided on; only for its start */
+    uint32_t service;                /* of the current view: what a TLS connection to a candidate verifies */
     struct exchange_candidate candidates[EXCHANGE_CANDIDATES];
     struct address client;
     char host[256];                  /* as asked, lower case, without port: judged again at every change */

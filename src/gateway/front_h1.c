@@ -40,6 +40,11 @@ bool front_h1_is_idle(const struct client *client)
     return client->h1.state == FRONT_HEAD && !client->h1.in;
 }
 
+bool front_h1_waits_for_reader(const struct client *client)
+{
+    return client->timer_reason == TIMER_STALL;
+}
+
 void front_h1_drain(struct client *client)
 {
     client->h1.close_after = true;
@@ -214,6 +219,8 @@ static void write_chunk(struct client *client, struct str piece, bool end)
 
 static bool congested(struct client *client)
 {
+    if (client->t.failed) /* noticed there, outside of the exchange's callbacks */
+        io_defer(&client->gw->loop, &client->again);
     if (!transport_is_congested(&client->t))
         return false;
     arm(client, TIMER_STALL, GATEWAY_STALL_MS);
@@ -368,7 +375,7 @@ static ssize_t take_head(struct client *client, const char *data, size_t len)
     struct exchange_asker asker = client_asker(client);
     struct exchange *x = exchange_begin(client->gw, &asker, head, has_body, &front_h1_ops, client);
     if (!x)
-        return -1;
+        client_close(client, "no memory");
     if (client->state != CLIENT_H1)
         return -1;
     if (x->state != EXCHANGE_OVER)
@@ -524,9 +531,20 @@ static ssize_t read_more(struct client *client, char **ret_window)
     return n;
 }
 
+/* Nobody is there to take the response. A client that has only shut down its side may still have sent what isn't wanted yet. */
+static bool client_is_gone(const struct client *client)
+{
+    const struct front_h1 *h1 = &client->h1;
+    return client->t.failed || client->t.reset || (client->t.hangup && h1->state == FRONT_WAIT && !h1->response_done);
+}
+
 void front_h1_input(struct client *client)
 {
     struct front_h1 *h1 = &client->h1;
+    if (h1->response_done && transport_is_congested(&client->t) && !client_is_gone(client)) {
+        arm(client, TIMER_STALL, GATEWAY_STALL_MS); /* the next request is for a client that has read the last answer */
+        return;
+    }
     if (h1->response_done && !finish_response(client))
         return;
     if (h1->in && wants_input(client) && !process(client, h1->in->data + h1->in->start, spill_len(h1->in), true))
@@ -552,7 +570,7 @@ void front_h1_input(struct client *client)
         return;
     if (wants_input(client) && transport_has_input(&client->t))
         io_defer(&client->gw->loop, &client->again);
-    else if (!wants_input(client) && client->t.hangup && (h1->state == FRONT_WAIT || client->t.failed) && !h1->response_done)
+    else if (!wants_input(client) && client_is_gone(client))
         client_close(client, "the client went away");
 }
 
@@ -562,9 +580,9 @@ void front_h1_drained(struct client *client)
     if (client->timer_reason == TIMER_STALL) {
         bool sending = h1->state == FRONT_BODY || h1->state == FRONT_TRAILERS;
         arm(client, sending ? TIMER_BODY : TIMER_NONE, GATEWAY_BODY_IDLE_MS);
-        if (h1->state == FRONT_HEAD)
-            arm(client, TIMER_IDLE, GATEWAY_IDLE_H1_MS);
     }
+    if (h1->response_done)
+        io_defer(&client->gw->loop, &client->again);
     if (h1->x)
         exchange_front_writable(h1->x);
 }

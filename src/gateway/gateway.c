@@ -143,6 +143,13 @@ void gateway_take_tls(struct gateway *gw, struct tls_context *tls)
     listener_resume_all(gw);
 }
 
+void gateway_note_drained(struct gateway *gw)
+{
+    void (*drained)(struct gateway *gw) = gw->draining && gw->n_clients == 0 ? TAKE(gw->drained) : NULL;
+    if (drained)
+        drained(gw);
+}
+
 void gateway_drain(struct gateway *gw)
 {
     if (gw->draining)
@@ -157,8 +164,7 @@ void gateway_drain(struct gateway *gw)
         else if (client->state == CLIENT_H2)
             front_h2_drain(client);
     }
-    if (gw->n_clients == 0 && gw->drained)
-        gw->drained(gw);
+    gateway_note_drained(gw);
 }
 
 /* ---- towards instances over TLS ---- */

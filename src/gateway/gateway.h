@@ -112,6 +112,8 @@ int gateway_take_view(struct gateway *gw, struct image view, void *map, size_t s
 void gateway_take_tls(struct gateway *gw, struct tls_context *tls);
 /* No new connections; idle ones close; drained is called when none are left. */
 void gateway_drain(struct gateway *gw);
+/* Calls drained if it is due. */
+void gateway_note_drained(struct gateway *gw);
 
 static inline const struct image_surface *gateway_surface(const struct gateway *gw)
 {

@@ -223,6 +223,8 @@ void transport_note_events(struct transport *t, uint32_t events)
         t->readable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         t->hangup = true;
+    if (events & (EPOLLHUP | EPOLLERR))
+        t->reset = true;
     if (events & EPOLLOUT)
         t->writable = true;
 }

@@ -31,6 +31,7 @@ struct transport {
     bool readable;       /* the socket may have more: set by an event, cleared by EAGAIN or a short read */
     bool writable;       /* the socket may take more: cleared by EAGAIN, set by an event */
     bool hangup;         /* the peer has shut down its side, or worse: read on to the end */
+    bool reset;          /* it is worse: what is written reaches nobody */
     bool ended;          /* read returned 0 */
     bool failed;         /* no further I/O makes sense */
 };
