@@ -373,9 +373,9 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t stream_id, 
         return 0;
     }
     stream->touched = true;
-    bool more = exchange_response_body(stream->x, piece, false);
-    if (stream->x)
-        stream->paused = !more;
+    struct exchange *x = stream->x;
+    bool more = exchange_response_body(x, piece, false);
+    stream->paused = stream->x == x && !more;
     open_window(stream, len);
     return 0;
 }

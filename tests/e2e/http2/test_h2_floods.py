@@ -5,7 +5,7 @@ import time
 import pytest
 
 from lib import h2 as lib_h2
-from lib.h2 import ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame
+from lib.h2 import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, hpack
 
 ENHANCE_YOUR_CALM = 11
 
@@ -35,12 +35,7 @@ def attack(gw, frames, limit=20_000):
         return n
 
 
-def hpack(attacker_fields):
-    """Fields as literals without indexing, names and values below 127 bytes."""
-    return b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in attacker_fields)
-
-
-REQUEST = hpack([(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/slow?ms=1000"), (b":authority", b"grafana.home.example")])
+REQUEST = hpack([(":method", "GET"), (":scheme", "https"), (":path", "/slow?ms=1000"), (":authority", "grafana.home.example")])
 
 
 def streams():
@@ -59,7 +54,7 @@ def test_a_continuation_flood_prevents_memory_and_cpu_exhaustion(gw):
     def frames():
         yield frame(HEADERS, END_STREAM, 1, REQUEST)
         while True:
-            yield frame(CONTINUATION, 0, 1, hpack([(b"x", b"y" * 100)]))
+            yield frame(CONTINUATION, 0, 1, hpack([("x", "y" * 100)]))
     attack(gw, frames())
 
 
@@ -87,8 +82,8 @@ def test_a_ping_flood_prevents_cpu_exhaustion(gw):
 
 def test_empty_data_frames_prevent_cpu_exhaustion(gw):
     def frames():
-        yield frame(HEADERS, END_HEADERS, 1, hpack([(b":method", b"POST"), (b":scheme", b"https"), (b":path", b"/upload"),
-                                                    (b":authority", b"grafana.home.example")]))
+        yield frame(HEADERS, END_HEADERS, 1, hpack([(":method", "POST"), (":scheme", "https"), (":path", "/upload"),
+                                                    (":authority", "grafana.home.example")]))
         while True:
             yield frame(DATA, 0, 1)
     attack(gw, frames())
@@ -118,15 +113,15 @@ def test_unknown_frames_prevent_cpu_exhaustion(gw):
 def test_refused_heads_prevent_cpu_exhaustion(gw):
     def frames():
         for number in streams():
-            yield frame(HEADERS, END_STREAM | END_HEADERS, number, hpack([(b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/ bad"),
-                                                                          (b":authority", b"grafana.home.example")]))
+            yield frame(HEADERS, END_STREAM | END_HEADERS, number, hpack([(":method", "GET"), (":scheme", "https"), (":path", "/ bad"),
+                                                                          (":authority", "grafana.home.example")]))
     attack(gw, frames())
 
 
 def test_padding_only_data_prevents_cpu_exhaustion(gw):
     def frames():
-        yield frame(HEADERS, END_HEADERS, 1, hpack([(b":method", b"POST"), (b":scheme", b"https"), (b":path", b"/upload"),
-                                                    (b":authority", b"grafana.home.example")]))
+        yield frame(HEADERS, END_HEADERS, 1, hpack([(":method", "POST"), (":scheme", "https"), (":path", "/upload"),
+                                                    (":authority", "grafana.home.example")]))
         while True:
             yield frame(DATA, 8, 1, b"\x07" + b"\0" * 7)
     attack(gw, frames())
@@ -174,3 +169,13 @@ def test_a_compression_bomb_prevents_memory_exhaustion(gw):
             piece = client.sock.recv(65536)
             assert piece, data
             data += piece
+
+
+def test_what_never_comes_prevents_no_connection_slot(gw):
+    """No preface, and a head that never ends: both have ten seconds."""
+    with gw.tls("macbook", "grafana", alpn=["h2"]) as silent, gw.tls("macbook", "grafana", alpn=["h2"]) as slow:
+        slow.sendall(lib_h2.PREFACE + frame(SETTINGS) + frame(HEADERS, END_STREAM, 1, REQUEST))
+        for tls in (silent, slow):
+            tls.settimeout(25)
+            while tls.recv(65536):
+                pass

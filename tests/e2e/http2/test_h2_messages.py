@@ -1,6 +1,7 @@
 """HTTP/2 to clients: messages pass whole, many at a time, and nobody waits for somebody else."""
 import json
 import os
+import signal
 import socket
 import time
 
@@ -268,3 +269,25 @@ def test_uploads_given_up_on_prevent_no_later_upload(gateway, free_port):
                 client.conn.reset_stream(number, 8)
                 client.flush()
                 client.until(lambda: client.conn.outbound_flow_control_window > 500_000, what="the connection's window")
+
+
+def test_an_upgrade_of_the_gateway_lets_streams_end_and_sends_new_ones_elsewhere(gw):
+    with gw.tls("macbook", "grafana", alpn=["h2"]) as tls:
+        tls.sendall(lib_h2.PREFACE + lib_h2.frame(lib_h2.SETTINGS) +
+                    lib_h2.frame(lib_h2.HEADERS, lib_h2.END_STREAM | lib_h2.END_HEADERS, 1, lib_h2.hpack(
+                        {":method": "GET", ":scheme": "https", ":path": "/slow?ms=2500", ":authority": "grafana.home.example"})))
+        frames = lib_h2.frames(tls)
+        assert next(frames)[0] == lib_h2.SETTINGS
+        os.kill(gw.process.pid, signal.SIGUSR2)
+        seen = [(kind, stream, payload) for kind, _, stream, payload in frames if kind in (lib_h2.GOAWAY, lib_h2.HEADERS)]
+    last = [int.from_bytes(payload[:4], "big") for kind, _, payload in seen if kind == lib_h2.GOAWAY]
+    assert last[0] == 2**31 - 1 and last[-1] == 1, "announced first, then the last stream named"
+    assert all(payload[4:8] == bytes(4) for kind, _, payload in seen if kind == lib_h2.GOAWAY)
+    order = [kind for kind, _, _ in seen]
+    assert lib_h2.HEADERS in order[order.index(lib_h2.GOAWAY):], "the answer came after the announcement, and the connection ended after it"
+    assert gw.get("macbook", "grafana", "/").status == 200
+    with open(os.path.join(gw.run_directory, "postern.pid"), encoding="ascii") as file:
+        successor = int(file.read())
+    assert successor != gw.process.pid
+    os.kill(successor, signal.SIGTERM)
+    wait_until(lambda: not os.path.exists(f"/proc/{successor}"), what="the successor ends")

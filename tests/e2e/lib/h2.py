@@ -18,6 +18,12 @@ def frame(kind, flags=0, stream=0, payload=b""):
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
+def hpack(fields):
+    """Fields (a dict, or pairs) as literals without indexing; names and values below 127 bytes."""
+    pairs = fields.items() if isinstance(fields, dict) else fields
+    return b"".join(b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode() for name, value in pairs)
+
+
 def frames(sock):
     """The frames that come, as (kind, flags, stream, payload), to the connection's end."""
     data = b""
