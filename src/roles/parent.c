@@ -20,7 +20,12 @@
 #include "base/uids.h"
 #include "roles/confine.h"
 
-enum { EVENTS_MAX = 64, MESSAGES_PER_TURN = 128 /* more than a compiler ever sends: they are read whole when it has ended */, UID_OF_ACME = 6, HIGH_DESCRIPTOR = 10 };
+enum {
+    EVENTS_MAX = 64,
+    MESSAGES_PER_TURN = 128, /* more than a compiler ever sends: they are read whole when it has ended */
+    UID_OF_ACME = 6,
+    HIGH_DESCRIPTOR = 10,
+};
 
 int64_t parent_now_ms(void)
 {
