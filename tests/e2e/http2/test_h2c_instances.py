@@ -299,3 +299,31 @@ def test_an_http_1_instance_that_does_not_switch_prevents_a_false_websocket(stan
                                         (":authority", client.authority)], end=False)
         client.until(lambda: client.streams[number].status is not None)
         assert client.streams[number].status == 502
+
+
+# ---- what is left of a request ----
+
+def test_an_answer_that_does_not_wait_for_the_request_prevents_streams_left_open(instance):
+    """The instance never takes a body; each answered stream is ended by the gate, or a connection's 100 would be used up one by one."""
+    resets = []
+
+    def handler(conn, sock, event):
+        if isinstance(event, h2.events.RequestReceived):
+            conn.send_headers(event.stream_id, [(":status", "200"), ("content-length", "2")])
+            conn.send_data(event.stream_id, b"ok", end_stream=True)
+        elif isinstance(event, h2.events.StreamReset):
+            resets.append(event.stream_id)
+
+    gw, served = instance(handler, {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    assert gw.get("macbook", "grafana").body == b"ok"  # its settings are known from here on
+    with gw.tls("macbook", "grafana") as tls:
+        for _ in range(120):
+            tls.sendall(b"POST / HTTP/1.1\r\nHost: grafana.home.example\r\nContent-Length: 1000\r\n\r\n" + bytes(1000))
+            answer = b""
+            while not answer.endswith(b"\r\n\r\nok"):
+                piece = tls.recv(4096)
+                assert piece, answer
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 200")
+    wait_until(lambda: len(resets) == 120, what="the end of every stream")
+    assert served.n_connections == 1
