@@ -229,6 +229,13 @@ void transport_note_events(struct transport *t, uint32_t events)
         t->writable = true;
 }
 
+/* SSL_get_error takes whatever is in the thread's queue for this call's: what somebody else left there must not end this connection. */
+static void forget_errors(void)
+{
+    if (unlikely(ERR_peek_error()))
+        ERR_clear_error();
+}
+
 static int ssl_result(struct transport *t, int r)
 {
     switch (SSL_get_error(t->ssl, r)) {
@@ -250,6 +257,7 @@ static int ssl_result(struct transport *t, int r)
 
 int transport_handshake(struct transport *t)
 {
+    forget_errors();
     int r = SSL_do_handshake(t->ssl);
     if (r == 1)
         return 0;
@@ -267,6 +275,7 @@ ssize_t transport_read(struct transport *t, void *buffer, size_t n)
         return -EPIPE;
     if (!t->ssl)
         return t->ended ? 0 : socket_read(t, buffer, n);
+    forget_errors();
     int r = SSL_read(t->ssl, buffer, n > INT32_MAX ? INT32_MAX : (int)n);
     return r > 0 ? r : ssl_result(t, r);
 }

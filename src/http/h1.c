@@ -323,14 +323,21 @@ static enum http_violation check_framing(const struct http_head *head, const str
     return notes->n_length ? HTTP_LENGTH_AND_CHUNKED : HTTP_FINE;
 }
 
-/* Upgrade counts with its Connection option, in HTTP/1.1, and when it names one protocol; otherwise it is as if it weren't there. */
+/* Another HTTP in a tunnel would be requests that nobody decides on, with whatever identity their sender likes. */
+static bool is_http(struct str protocol)
+{
+    return str_equal_nocase(str_first(protocol, 2), STR("h2")) || str_equal_nocase(str_first(protocol, 4), STR("http"));
+}
+
+/* Upgrade counts with its Connection option, in HTTP/1.1, and when it names one protocol that isn't HTTP; otherwise it is as if it
+ * weren't there. */
 static enum http_violation settle_upgrade(struct http_head *head, const struct notes *notes)
 {
     struct str to = head->upgrade_to;
     bool is_meant = head->version == 11 && notes->upgrade && notes->n_upgrade > 0;
     if (is_meant && (head->framing == HTTP_CHUNKED || head->content_length > 0) && head->status == 0)
         return HTTP_UPGRADE_WITH_BODY;
-    head->upgrade = is_meant && notes->n_upgrade == 1 && to.len > 0 && str_find_char(to, ',') == to.len;
+    head->upgrade = is_meant && notes->n_upgrade == 1 && to.len > 0 && str_find_char(to, ',') == to.len && !is_http(to);
     if (!head->upgrade)
         head->upgrade_to = STR_NONE;
     head->websocket = head->upgrade && str_equal_nocase(to, STR("websocket")) &&

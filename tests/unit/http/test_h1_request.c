@@ -315,6 +315,20 @@ static void test_websocket_is_recognised(void **state)
     assert_false(head.upgrade);
 }
 
+static void test_an_upgrade_to_another_http_prevents_requests_in_a_tunnel(void **state)
+{
+    (void)state;
+    static const char *const protocols[] = { "h2c", "H2C", "h2", "HTTP/2.0", "http/1.1" };
+    for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
+        char text[200];
+        snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, http2-settings\r\nHTTP2-Settings: AAMAAABkAAQ\r\nUpgrade: %s\r\n\r\n",
+                 protocols[i]);
+        accept(str_of(text));
+        assert_false(head.upgrade);
+        assert_int_equal(head.upgrade_to.len, 0);
+    }
+}
+
 static void test_a_choice_of_upgrades_prevents_disagreement_on_the_protocol(void **state)
 {
     (void)state;
@@ -455,6 +469,7 @@ int main(void)
         TEST(test_connect_prevents_an_open_proxy),
         TEST(test_upgrade_with_a_body_prevents_smuggling_past_the_switch),
         TEST(test_websocket_is_recognised),
+        TEST(test_an_upgrade_to_another_http_prevents_requests_in_a_tunnel),
         TEST(test_a_choice_of_upgrades_prevents_disagreement_on_the_protocol),
         TEST(test_unknown_expectations_prevent_a_wait_that_never_ends),
         TEST(test_nominating_our_fields_prevents_removal_of_identity),
