@@ -3,26 +3,6 @@
 
 #include <stdio.h>
 
-const char *answer_reason(unsigned status)
-{
-    switch (status) {
-    case 308: return "Permanent Redirect";
-    case 400: return "Bad Request";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 417: return "Expectation Failed";
-    case 421: return "Misdirected Request";
-    case 431: return "Request Header Fields Too Large";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    default: return "Error";
-    }
-}
-
 static void add_field(struct http_head *head, const char *name, struct str value, enum http_field_id id)
 {
     head->fields[head->n_fields++] = (struct http_field){ .name = str_of(name), .value = value, .id = (uint8_t)id };
@@ -32,10 +12,10 @@ void answer_send(struct gateway *gw, const struct front_ops *ops, void *front, u
 {
     char body[96], length[16], retry[16];
     struct http_head *head = &gw->head_back;
-    int n = snprintf(body, sizeof body, "%u %s\nrequest %s\n", status, answer_reason(status), id);
+    int n = snprintf(body, sizeof body, "%u %s\nrequest %s\n", status, http_reason(status), id);
     snprintf(length, sizeof length, "%d", n);
     snprintf(retry, sizeof retry, "%u", retry_after_s);
-    *head = (struct http_head){ .status = (uint16_t)status, .version = 11, .reason = str_of(answer_reason(status)), .keep_alive = true,
+    *head = (struct http_head){ .status = (uint16_t)status, .version = 11, .reason = str_of(http_reason(status)), .keep_alive = true,
                                 .has_content_length = true, .content_length = (uint64_t)n, .framing = is_head ? HTTP_NO_BODY : HTTP_LENGTH };
     add_field(head, "date", gateway_date(gw), HTTP_DATE);
     add_field(head, "content-type", STR("text/plain; charset=utf-8"), HTTP_CONTENT_TYPE);

@@ -5,5 +5,3 @@
 
 /* Sends status with its text and the request's id as a whole response. is_head: no body. retry_after_s 0: no such field. */
 void answer_send(struct gateway *gw, const struct front_ops *ops, void *front, unsigned status, const char *id, bool is_head, unsigned retry_after_s);
-/* The text of a status of ours: "Not Found". */
-const char *answer_reason(unsigned status);

@@ -106,7 +106,7 @@ static void write_status_line(struct head_writer *w, const struct http_head *hea
     head_write(w, STR("HTTP/1.1 "));
     head_write_number(w, head->status);
     head_write(w, STR(" "));
-    head_write(w, head->reason);
+    head_write(w, head->reason.len ? head->reason : str_of(http_reason(head->status)));
     head_write(w, STR("\r\n"));
 }
 

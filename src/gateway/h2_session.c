@@ -373,7 +373,7 @@ static int session_new(struct h2_session *session, const nghttp2_session_callbac
         nghttp2_option_set_user_recv_extension_type(option, (uint8_t)type);
     struct h2_shared *shared = session->gw->h2;
     nghttp2_mem mem = { .mem_user_data = shared, .malloc = mem_malloc, .free = mem_free, .calloc = mem_calloc, .realloc = mem_realloc };
-    shared->frame_buffer_given = false;
+    shared->frame_buffer_given = !server; /* a client's preface is put there at once, and waits */
     int r = server ? nghttp2_session_server_new3(&session->ng, callbacks, session, option, &mem)
                    : nghttp2_session_client_new3(&session->ng, callbacks, session, option, &mem);
     shared->frame_buffer_given = true;

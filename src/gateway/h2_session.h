@@ -40,8 +40,8 @@ struct h2_session {
 /* One worker's scratches for all of its sessions.
  *
  * A frame's bytes live from nghttp2's packing to our copying, inside of one call of nghttp2_session_mem_send; so one frame buffer serves all
- * sessions, where h2_session_init hands it to each through nghttp2's allocator. That holds as long as no callback says "would block" with a
- * packed frame in hand: bodies are put off before they are packed instead. */
+ * sessions with clients, where h2_session_init hands it to each through nghttp2's allocator. That holds as long as no callback says "would
+ * block" with a packed frame in hand: bodies are put off before they are packed instead. */
 struct h2_shared {
     struct h2_reader reader;
     struct h2_writer writer;

@@ -76,6 +76,9 @@ unsigned http_violation_status(enum http_violation violation);
 /* A short stable text: "bare LF", for logs and plain answers. */
 const char *http_violation_text(enum http_violation violation);
 
+/* The usual phrase of a status. */
+const char *http_reason(unsigned status);
+
 enum http_field_id http_field_id(struct str name) pure_function;
 /* The fixed hop-by-hop fields (RFC 9110 section 7.6.1), and Alt-Svc: a surface speaks only for itself. */
 bool http_field_is_hop(enum http_field_id id) pure_function;

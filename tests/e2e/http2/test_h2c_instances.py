@@ -35,6 +35,9 @@ def instance(gateway, free_port):
 
 
 def test_both_kinds_of_client_reach_it(gw):
+    with gw.tls("macbook", "grafana") as tls:
+        tls.sendall(b"GET / HTTP/1.1\r\nHost: grafana.home.example\r\n\r\n")
+        assert tls.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n"), "with the phrase that HTTP/2 doesn't carry"
     answer = gw.get("macbook", "grafana", "/x")
     assert answer.status == 200 and answer.json()["protocol"].startswith("h2") and answer.json()["path"] == "/x"
     assert answer.seen["x-forwarded-for"] == ["127.0.0.13"] and answer.seen["postern-host"] == ["macbook"]
@@ -48,6 +51,26 @@ def test_many_exchanges_share_a_connection(gw):
         numbers = [client.request("/slow?ms=30") for _ in range(60)]
         connections = {json.loads(client.wait(number).body)["connection"] for number in numbers}
         assert len(connections) == 1
+
+
+def test_a_cold_rush_is_answered_on_several_connections(gw):
+    """More at once than one connection takes, from several clients, before there is any connection."""
+    clients = [lib_h2.connect(gw, principal) for principal in ("macbook", "iphone", "kobo") * 2]
+    for client in clients:
+        client.until(lambda: client.settings_seen)
+    asked = [[client.request(f"/slow?ms=300&n={n}", flush=False) for n in range(100)] for client in clients]
+    for client in clients:
+        client.flush()
+    connections = set()
+    for client, numbers in zip(clients, asked):
+        for n, number in enumerate(numbers):
+            answer = client.wait(number)
+            assert answer.status == 200, answer
+            seen = json.loads(answer.body)
+            assert seen["path"] == f"/slow?ms=300&n={n}"
+            connections.add(seen["connection"])
+        client.close()
+    assert 6 <= len(connections) <= 20
 
 
 @pytest.mark.parametrize("length", [0, 1, 65_536, 2_000_000])

@@ -84,13 +84,14 @@ class H2Client:
         self.flush()
         self.sock.sendall(data)
 
-    def request(self, path="/", method="GET", headers=(), body=None, end=True, authority=None, pseudo=None):
-        """Sends a request (with all of body when the windows let it); returns the stream's number."""
+    def request(self, path="/", method="GET", headers=(), body=None, end=True, authority=None, pseudo=None, flush=True):
+        """Sends a request (with all of body when the windows let it); returns the stream's number. flush=False: with the next that is sent."""
         number = self.conn.get_next_available_stream_id()
         fields = pseudo or [(":method", method), (":scheme", "https"), (":authority", authority or self.authority), (":path", path)]
         self.conn.send_headers(number, [*fields, *headers], end_stream=body is None and end)
         self.streams[number] = Stream()
-        self.flush()
+        if flush:
+            self.flush()
         if body is not None:
             self.send(number, body, end)
         return number

@@ -49,11 +49,21 @@ static void test_every_violation_has_a_text_and_a_client_error(void **state)
     }
 }
 
+static void test_every_status_has_a_phrase(void **state)
+{
+    (void)state;
+    assert_string_equal(http_reason(200), "OK");
+    assert_string_equal(http_reason(404), "Not Found");
+    for (unsigned status = 100; status <= 599; status++)
+        assert_true(strlen(http_reason(status)) > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_known_names_are_known_in_any_case),
         TEST(test_near_misses_are_other_names),
+        TEST(test_every_status_has_a_phrase),
         TEST(test_every_violation_has_a_text_and_a_client_error),
     };
     return cmocka_run_group_tests_name("http head", tests, NULL, NULL);
