@@ -313,7 +313,7 @@ static bool process(struct back_h1 *b, const char *data, size_t len, bool in_spi
 static void back_at_end(struct back_h1 *b)
 {
     struct exchange *x = b->x;
-    bool whole = b->state == RESPONSE_TUNNEL || (b->state == RESPONSE_BODY && b->framing == HTTP_UNTIL_CLOSE);
+    bool whole = b->state == RESPONSE_TUNNEL || (b->state == RESPONSE_BODY && b->framing == HTTP_UNTIL_CLOSE && !b->t.cut_short);
     if (!whole) {
         back_h1_broken(b, b->state == RESPONSE_HEAD ? "the instance closed the connection instead of answering"
                                                  : "the instance closed the connection in the middle of its response");

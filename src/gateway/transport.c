@@ -246,8 +246,10 @@ static int ssl_result(struct transport *t, int r)
         return 0;
     default:
         ERR_clear_error();
-        if (t->ended)
+        if (t->ended) {
+            t->cut_short = true;
             return 0;
+        }
         if (t->gw->tx_owner == t)
             flush_gathered(t->gw); /* the alert that tells the peer why */
         t->failed = true;

@@ -33,6 +33,7 @@ struct transport {
     bool hangup;         /* the peer has shut down its side, or worse: read on to the end */
     bool reset;          /* it is worse: what is written reaches nobody */
     bool ended;          /* read returned 0 */
+    bool cut_short;      /* TLS, and it ended without saying so: what came before may not have been all (RFC 9112 section 9.8) */
     bool failed;         /* no further I/O makes sense */
 };
 

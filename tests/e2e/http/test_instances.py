@@ -1,9 +1,12 @@
 """Instances that are down, broken or hostile: the client gets a plain answer or a broken-off one, never another's bytes, and nobody else notices."""
+import os
 import socket
+import ssl
 import threading
 
 import pytest
 
+from lib.certificates import Authority
 from lib.process import wait_until
 
 
@@ -130,3 +133,34 @@ def test_https_instances_are_verified(standin, gateway):
     assert gw.get("macbook", "bad").status == 502
     assert gw.get("macbook", "system").status == 502
     assert gw.get("macbook", "insecure").status == 200
+
+
+@pytest.mark.parametrize("says_goodbye", [True, False])
+def test_a_body_that_ends_without_tls_saying_so_is_not_whole_prevents_truncation(gateway, directory, says_goodbye):
+    authority = Authority(directory)
+    authority.issue("web", "web")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(os.path.join(directory, "web.pem"), os.path.join(directory, "web.key"))
+
+    def serve(listener):
+        peer = context.wrap_socket(listener.accept()[0], server_side=True)
+        peer.recv(65536)
+        peer.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf")
+        if says_goodbye:
+            peer = peer.unwrap()
+        peer.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        gw = gateway({"web": {"host": "gw", "port": listener.getsockname()[1], "address": "127.0.0.1", "protocol": "https",
+                              "tls": {"ca": authority.root, "name": "web"}}}, [{"from": "clients", "to": "web", "over": "main"}])
+        with gw.tls("macbook", "web") as tls:
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: web.home.example\r\nConnection: close\r\n\r\n")
+            got = b""
+            try:
+                while piece := tls.recv(65536):
+                    got += piece
+            except OSError:
+                pass
+        assert b"half" in got
+        assert got.endswith(b"\r\n0\r\n\r\n") == says_goodbye, got
