@@ -235,7 +235,7 @@ static int dial_start(struct exchange *x, struct back_group *group)
     d->dial.done = dial_done;
     int r = x->protocol == IMAGE_PROTOCOL_HTTPS ? gateway_client_ssl(x->gw, x->service, &d->ssl) : 0;
     if (r == 0)
-        r = dialer_start(x->gw, &d->dial, c->generation, c->target);
+        r = dialer_start(x->gw, &d->dial, c->generation, c->target, &group->n_dials_in_flight);
     if (r < 0) {
         dial_free(d);
         return r;

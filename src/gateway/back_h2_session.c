@@ -284,7 +284,7 @@ static struct back_h2 *dial_new(struct exchange *x, struct back_group *group, in
     b->dial.done = connected;
     b->timer.fire = back_timeout;
     b->again.run = back_again;
-    *ret_status = dialer_start(b->gw, &b->dial, c->generation, c->target);
+    *ret_status = dialer_start(b->gw, &b->dial, c->generation, c->target, &group->n_dials_in_flight);
     if (*ret_status < 0) {
         free(b);
         return NULL;

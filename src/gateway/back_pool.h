@@ -13,6 +13,7 @@ struct back_group {
     struct back_h2 *sessions;        /* live HTTP/2 sessions with it */
     uint32_t n_idle;
     uint32_t n_live;                 /* connections and dials that point here */
+    uint32_t n_dials_in_flight;
     uint64_t generation;             /* of the last view that had it */
     uint32_t n_failures;             /* dials in a row that failed */
     uint32_t n_reuses_proven;        /* answered requests on kept connections since one was found closed */

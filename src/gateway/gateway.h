@@ -50,7 +50,7 @@ struct gateway_dialer {
     int channel;                     /* to the broker; -1: between two */
     struct dial *first, *last;       /* asked or to be asked, oldest first */
     uint64_t last_id;
-    uint32_t n_dials;
+    uint32_t n_dials, n_in_flight;
 };
 
 struct gateway_recorder {

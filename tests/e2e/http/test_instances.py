@@ -2,6 +2,7 @@
 import os
 import socket
 import ssl
+import subprocess
 import threading
 
 import pytest
@@ -164,3 +165,10 @@ def test_a_body_that_ends_without_tls_saying_so_is_not_whole_prevents_truncation
                 pass
         assert b"half" in got
         assert got.endswith(b"\r\n0\r\n\r\n") == says_goodbye, got
+
+
+def test_a_cold_burst_waits_for_its_connections_and_loses_no_request(standin, gateway):
+    gw = gateway({"web": standin("web")}, [{"from": ["clients", "prod"], "to": "web", "over": "main"}])
+    load = subprocess.run(["h2load", "-n", "2400", "-c", "24", "-m", "100", f"--connect-to=127.0.0.1:{gw.port['main']}", gw.url("web", "/slow?ms=20")],
+                          capture_output=True, text=True, timeout=60)
+    assert "2400 succeeded" in load.stdout and "2400 2xx" in load.stdout, load.stdout + load.stderr
