@@ -374,8 +374,10 @@ static ssize_t take_head(struct client *client, const char *data, size_t len)
     arm(client, has_body ? TIMER_BODY : TIMER_NONE, GATEWAY_BODY_IDLE_MS);
     struct exchange_asker asker = client_asker(client);
     struct exchange *x = exchange_begin(client->gw, &asker, head, has_body, &front_h1_ops, client);
-    if (!x)
+    if (!x) {
         client_close(client, "no memory");
+        return -1;
+    }
     if (client->state != CLIENT_H1)
         return -1;
     if (x->state != EXCHANGE_OVER)

@@ -215,7 +215,7 @@ static void run_deferred(struct io_loop *loop)
     struct io_deferred end = { 0 };
     for (io_defer(loop, &end); end.queued;) {
         struct io_deferred *deferred = loop->deferred_first;
-        loop->deferred_first = deferred->next;
+        loop->deferred_first = deferred->next; /* NOLINT(clang-analyzer-core.NullDereference): end, at least, is queued */
         if (!loop->deferred_first)
             loop->deferred_last = &loop->deferred_first;
         deferred->queued = false;
