@@ -17,8 +17,8 @@ struct dial {
 /* Pending: asked or waiting to be. In flight: fewer than the broker takes of one worker, and of one target. */
 enum { DIALER_PENDING_MAX = 8192, DIALER_IN_FLIGHT_MAX = 192, DIALER_TARGET_IN_FLIGHT_MAX = 64 };
 
-/* Queues dial and asks as soon as there is room. n_target_in_flight counts that target's dials that the broker has. -EAGAIN:
- * too many pending; done is not called then. */
+/* Queues dial and asks as soon as there is room. n_target_in_flight counts that target's dials that the broker has. -EAGAIN: too many
+ * are pending; done is not called then. */
 int dialer_start(struct gateway *gw, struct dial *dial, uint64_t generation, uint32_t target, uint32_t *n_target_in_flight) must_check;
 /* Takes it back; an answer that still comes is closed unseen. */
 void dialer_cancel(struct gateway *gw, struct dial *dial);
