@@ -6,6 +6,9 @@ import ssl
 import subprocess
 
 
+IP_BIND_ADDRESS_NO_PORT = 24  # ip(7); Python 3.11's socket doesn't name it
+
+
 class Response:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -65,6 +68,9 @@ class Client:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.settimeout(self.timeout_s)
+            if family == socket.AF_INET:
+                # The port is chosen when it connects: it need be free for this destination only, not for all that other tests connect to.
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((self.address, 0))
             sock.connect((server, port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
