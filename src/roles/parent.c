@@ -238,12 +238,15 @@ void parent_stop(struct parent *parent, int exit_status, uint32_t grace_ms)
     reload_cancel(parent);
     listen_close_all(parent);
     for (struct child *child = parent->children; child; child = child->next) {
-        if (is_second && child->pid > 0)
-            kill(child->pid, SIGKILL);
-        else if (child->role == IPC_ROLE_COMPILER || (child->role == IPC_ROLE_WORKER && grace_ms == 0))
+        if (is_second) {
+            child->is_wanted = false; /* or, ended last, it would be waited for with nothing left to come */
+            if (child->pid > 0)
+                kill(child->pid, SIGKILL);
+        } else if (child->role == IPC_ROLE_COMPILER || (child->role == IPC_ROLE_WORKER && grace_ms == 0)) {
             child_stop(parent, child);
-        else if (child->role == IPC_ROLE_WORKER)
+        } else if (child->role == IPC_ROLE_WORKER) {
             child_drain(parent, child, grace_ms);
+        }
     }
     parent_on_progress(parent); /* there may be no worker to wait for */
 }
