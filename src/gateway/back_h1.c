@@ -99,7 +99,8 @@ static bool back_body(void *self, struct str piece, bool end)
     if (b->request_framing == HTTP_NO_BODY && !tunnel)
         return true; /* whoever is wrong about that: bytes without framing would be a request of their own */
     if (chunked && piece.len) {
-        struct str size_line = str_make(line, http1_format_chunk_line(line, piece.len));
+        size_t line_len = http1_format_chunk_line(line, piece.len);
+        struct str size_line = str_make(line, line_len);
         struct str parts[] = { size_line, piece, end ? STR("\r\n0\r\n\r\n") : STR("\r\n") };
         r = transport_write_parts(&b->t, parts, ARRAY_SIZE(parts));
     } else if (piece.len) {

@@ -209,7 +209,8 @@ static void write_chunk(struct client *client, struct str piece, bool end)
 {
     char line[HTTP1_CHUNK_LINE_MAX];
     if (piece.len) {
-        write_with_head(client, str_make(line, http1_format_chunk_line(line, piece.len)));
+        size_t line_len = http1_format_chunk_line(line, piece.len);
+        write_with_head(client, str_make(line, line_len));
         write_with_head(client, piece);
         write_with_head(client, end ? STR("\r\n0\r\n\r\n") : STR("\r\n"));
     } else if (end) {
