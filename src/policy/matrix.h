@@ -1,0 +1,50 @@
+/* Exact comparison of relations: addresses are put into classes that no rule of any relation tells apart, and each relation becomes rows
+ * of sorted intervals over (destination class, protocol, port), so that composing and comparing are linear merges.
+ *
+ * Sources and destinations are classed separately: an address is one thing as a sender and another as a receiver, and one joint partition
+ * grows with the product of both. Nothing is sampled: a class stands for every address in it. */
+#pragma once
+
+#include "policy/relation.h"
+
+struct space; /* the two partitions of the address axis, common to some relations */
+
+/* 0, -ENOMEM or -E2BIG. The relations must outlive the space and may not grow. */
+int space_init(struct space **ret, const struct relation *const *relations, uint32_t n) must_check;
+struct space *space_free(struct space *space);
+
+enum space_side { SPACE_SOURCE, SPACE_DESTINATION };
+
+uint32_t space_n_classes(const struct space *space, enum space_side side);
+/* Never fails: an address that no rule speaks of is in the class of those (class 0). */
+uint32_t space_class_of(const struct space *space, enum space_side side, const struct address *address);
+/* The k-th range of a class, ascending; false past the last. */
+bool space_class_range(const struct space *space, enum space_side side, uint32_t class_index, uint32_t k, struct relation_range *ret);
+
+/* What may pass from one source class to one destination class: protocols p and ports q with first <= (p << 16 | q) <= last. */
+struct matrix_interval {
+    uint32_t destination;  /* class */
+    uint32_t first, last;  /* protocol << 16 | port */
+};
+
+struct matrix_row {
+    struct matrix_interval *items; /* ascending, disjoint, not adjacent */
+    uint32_t n;
+};
+
+struct matrix {
+    const struct space *space;
+    struct arena arena;
+    struct matrix_row *rows;       /* by source class */
+};
+
+void matrix_deinit(struct matrix *matrix);
+#define cleanup_matrix cleanup(matrix_deinit)
+
+/* All of these: 0, -ENOMEM or -E2BIG; *ret is the caller's, untouched on failure. */
+int matrix_of(const struct space *space, const struct relation *relation, struct matrix *ret) must_check;
+int matrix_unite(const struct matrix *a, const struct matrix *b, struct matrix *ret) must_check;
+int matrix_intersect(const struct matrix *a, const struct matrix *b, struct matrix *ret) must_check;
+int matrix_subtract(const struct matrix *a, const struct matrix *b, struct matrix *ret) must_check;
+bool matrix_is_empty(const struct matrix *matrix);
+bool matrix_allows(const struct matrix *matrix, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port);
