@@ -32,6 +32,7 @@ struct relation_reason {
 };
 
 enum { RELATION_PORT_MAX = 65535, RELATION_PROTOCOL_MAX = 255 };
+enum { RELATION_TCP = 6, RELATION_UDP = 17 };
 
 struct relation_rule {
     uint32_t source, destination;            /* selectors */
@@ -73,6 +74,8 @@ extern const struct relation_range relation_all_v4, relation_all_v6;
 struct relation_range relation_range_of_prefix(const struct address_prefix *prefix);
 /* The axis point of a web service over a surface, by their numbers in the declaration: under ff00::/16, where no source or host can be.
  * relation_all_v6 does not hold these points: it ends below ff00::, since nothing unicast lies above. */
+/* Rules to points say this protocol and this one port. */
+enum { RELATION_POINT_PROTOCOL = 6, RELATION_POINT_PORT = 0 };
 struct address relation_service_point(uint32_t surface, uint32_t service);
 bool relation_is_service_point(const struct address *address, uint32_t *ret_surface, uint32_t *ret_service);
 
