@@ -1,7 +1,5 @@
 /* Listening: accept in small batches, know the principal before TLS, stop while descriptors are short. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "gateway/client.h"
@@ -103,16 +101,6 @@ static void listener_ready(struct io_source *source, uint32_t events)
     }
 }
 
-/* Connections inherit them. */
-static void set_socket_options(int fd)
-{
-    int on = 1, idle_s = 15, interval_s = 15;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-}
-
 int listener_add(struct gateway *gw, int fd, const struct address *address, uint16_t port, uint16_t redirect_to)
 {
     struct listener *l = calloc(1, sizeof *l);
@@ -121,7 +109,6 @@ int listener_add(struct gateway *gw, int fd, const struct address *address, uint
     *l = (struct listener){ .io = { .fd = fd, .ready = listener_ready }, .pause = { .fire = pause_over }, .gw = gw, .address = *address,
                             .port = port, .redirect_to = redirect_to, .next = gw->listeners };
     gw->listeners = l;
-    set_socket_options(fd);
     listener_resume_all(gw);
     return 0;
 }

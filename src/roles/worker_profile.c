@@ -2,14 +2,12 @@
  *   - socket, connect, bind, listen, dup, io_uring_setup, sendto, sendmsg, sendmmsg, open, execve, ptrace are not in the list at all;
  *   - shutdown(listener) and then sendto(MSG_FASTOPEN) connected anywhere: shutdown is for connections only (descriptor >= IPC_SLOTS_END);
  *   - a half-connected or failed socket could be redialled with MSG_FASTOPEN or sendto, an unconnected UDP socket sends anywhere: no call
- *     takes an address; TCP_FASTOPEN_CONNECT, TCP_REPAIR and TCP_ULP are not among the options;
+ *     takes an address; TCP_FASTOPEN_CONNECT, TCP_REPAIR and TCP_ULP can't be set, for parent and broker set the options of what they make;
  *   - a hostile instance behind a unix socket could pass descriptors: recvmsg is for channels only (descriptor < IPC_SLOTS_END);
  *   - accept4 is for listeners only.
  * Code that is hijacked can't make its own executable either: no PROT_EXEC, from the basic group. */
 #include "roles/worker_profile.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -18,26 +16,11 @@
 
 #define ON_LOW_DESCRIPTOR  { 0, CONFINE_BELOW, IPC_SLOTS_END }
 #define ON_HIGH_DESCRIPTOR { 0, CONFINE_DESCRIPTOR_FROM, IPC_SLOTS_END }
-#define OPTION(level, name) { 1, CONFINE_EQUAL, (level) }, { 2, CONFINE_EQUAL, (name) }
 
 static const struct confine_syscall calls[] = {
     CONFINE_ALLOW_IF(accept4, ON_LOW_DESCRIPTOR),
     CONFINE_ALLOW_IF(recvmsg, ON_LOW_DESCRIPTOR),
     CONFINE_ALLOW_IF(shutdown, ON_HIGH_DESCRIPTOR),
-    CONFINE_ALLOW_IF(getsockopt, OPTION(SOL_SOCKET, SO_ERROR)),
-    CONFINE_ALLOW_IF(getsockopt, OPTION(IPPROTO_TCP, TCP_INFO)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(SOL_SOCKET, SO_LINGER)), /* to reset rather than close a connection that misbehaved */
-    CONFINE_ALLOW_IF(setsockopt, OPTION(SOL_SOCKET, SO_KEEPALIVE)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(SOL_SOCKET, SO_RCVBUF)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(SOL_SOCKET, SO_SNDBUF)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_NODELAY)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_CORK)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_QUICKACK)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_KEEPIDLE)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_KEEPINTVL)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_KEEPCNT)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_USER_TIMEOUT)),
-    CONFINE_ALLOW_IF(setsockopt, OPTION(IPPROTO_TCP, TCP_NOTSENT_LOWAT)),
     CONFINE_ALLOW(ppoll), /* to wait for the keeper's answer in the middle of a handshake */
 #ifdef SYS_poll
     CONFINE_ALLOW(poll),

@@ -1,4 +1,5 @@
 """A gateway's life: start and its refusals, change of the declaration, a new binary, the end."""
+import ctypes
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from lib.load import Load
 from lib.process import POSTERN, Process, wait_until
 from lib.roles import children, field, is_running, pids_of, role_directory
 
+SYS_PIDFD_GETFD = 438
 GRANTS = [{"from": "clients", "to": "grafana", "over": "main"}]
 
 
@@ -23,6 +25,32 @@ def hang_up(gw, told):
     before = gw.process.err().count(told)
     os.kill(gw.process.pid, signal.SIGHUP)
     wait_until(lambda: gw.process.err().count(told) > before, what=f"'{told}' is told")
+
+
+def taken_listener(gw):
+    """The parent's own listening socket of the surface."""
+    libc, pidfd = ctypes.CDLL(None, use_errno=True), os.pidfd_open(gw.process.pid)
+    try:
+        for number in map(int, os.listdir(f"/proc/{gw.process.pid}/fd")):
+            fd = libc.syscall(SYS_PIDFD_GETFD, pidfd, number, 0)
+            try:
+                found = socket.socket(fileno=fd)
+            except OSError:
+                os.close(fd)
+                continue
+            if found.family == socket.AF_INET and found.getsockname()[1] == gw.port["main"]:
+                return found
+            found.close()
+    finally:
+        os.close(pidfd)
+    raise AssertionError("the parent has no such listener")
+
+
+def connected(gw):
+    try:
+        return socket.create_connection(("127.0.0.1", gw.port["main"]), 5)
+    except ConnectionRefusedError:
+        return None
 
 
 # ---- start ----
@@ -51,6 +79,22 @@ def test_it_listens_before_the_mesh_is_up(gw):
     assert set(found) == {"0100007F", "4D0200C0", "B80D0120000000000000000077000000"}
     worker = pids_of(gw.process.pid, "worker")[0]
     assert set(found.values()) == {field(worker, "Uid").split()[0]}
+
+
+def test_a_client_that_comes_before_the_workers_waits_and_gets_the_same_connection(gw, directory):
+    """With Nagle's algorithm on it, its first answer would wait 40 ms for an acknowledgement."""
+    assert gw.stop() == 0
+    asleep = os.path.join(directory, "asleep")
+    with open(asleep, "w", encoding="ascii") as script:
+        script.write("#!/bin/sh\nexec sleep 20\n")
+    os.chmod(asleep, 0o755)
+    gw.start(wait=False, options=["--role-directory", role_directory(directory, worker=asleep)])
+    with wait_until(lambda: connected(gw), what="there is a listener"), taken_listener(gw) as listener:
+        with listener.accept()[0] as accepted:
+            for level, option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)):
+                assert accepted.getsockopt(level, option) == 1
+    os.kill(gw.process.pid, signal.SIGTERM)
+    gw.process.stop()  # the second ends at once what doesn't drain
 
 
 def test_a_wrong_file_is_explained_and_nothing_starts(gateway):
