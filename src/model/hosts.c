@@ -26,9 +26,25 @@ static void read_segment_address(struct reader *r, const struct yaml_node *value
     read_addresses(r, value, READ_ADDRESS_PREFIX, 0, segment_range_check, &segment->addresses);
 }
 
+static void read_segment_tag(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_segment *segment = object;
+    read_binding_tag(r, value, &segment->binding);
+}
+
+static void read_segment_user(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_segment *segment = object;
+    read_binding_user(r, value, &segment->binding);
+}
+
 static void read_segment(struct reader *r, const struct yaml_node *value, void *thing)
 {
-    static const struct read_field fields[] = { { "address", false, read_segment_address } };
+    static const struct read_field fields[] = {
+        { "address", false, read_segment_address },
+        { "tag", false, read_segment_tag },
+        { "user", false, read_segment_user },
+    };
     static const struct read_shape shape = { "a segment", "{} or { address: 100.64.0.0/24 }", fields, ARRAY_SIZE(fields) };
     if (value->kind == YAML_SCALAR && value->is_plain && yaml_text_is_null(value->text))
         return; /* "clients:" with nothing after it says as much as "clients: {}" */
@@ -93,6 +109,8 @@ static void read_host_os(struct reader *r, const struct yaml_node *value, void *
     uint32_t os;
     if (read_word(r, value, words, ARRAY_SIZE(words), &os))
         host->os = (enum model_os)os;
+    if (host->os != MODEL_OS_LINUX)
+        host->firewall = MODEL_FIREWALL_NONE;
 }
 
 static void read_host_gateway(struct reader *r, const struct yaml_node *value, void *object)
@@ -104,13 +122,46 @@ static void read_host_gateway(struct reader *r, const struct yaml_node *value, v
                    read_quote(r, host->name.text));
 }
 
+static void read_host_tag(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_host *host = object;
+    read_binding_tag(r, value, &host->binding);
+}
+
+static void read_host_user(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_host *host = object;
+    read_binding_user(r, value, &host->binding);
+}
+
+static void read_host_firewall(struct reader *r, const struct yaml_node *value, void *object)
+{
+    static const char *const words[] = {
+        [MODEL_FIREWALL_NFTABLES] = "nftables", [MODEL_FIREWALL_PF] = "pf", [MODEL_FIREWALL_NONE] = "none"
+    };
+    struct model_host *host = object;
+    uint32_t firewall;
+    if (!read_word(r, value, words, ARRAY_SIZE(words), &firewall))
+        return;
+    bool is_linux = host->os == MODEL_OS_LINUX;
+    if (firewall != MODEL_FIREWALL_NONE && (firewall == MODEL_FIREWALL_NFTABLES) != is_linux)
+        read_error(r, value, is_linux ? STR("write nftables, or none") : STR("write pf, or none"), "%s runs %s, which has no %s",
+                   read_quote(r, host->name.text), is_linux ? "Linux" : "macOS", words[firewall]);
+    else
+        host->firewall = (enum model_firewall)firewall;
+}
+
 static void read_host(struct reader *r, const struct yaml_node *value, void *thing)
 {
     static const struct read_field fields[] = {
         { "segment", true, read_host_segment },
         { "address", true, read_host_address },
         { "lan", false, read_host_lan },
+        { "tag", false, read_host_tag },
+        { "user", false, read_host_user },
+        { "tailscale", false, read_host_tailscale },
         { "os", false, read_host_os },
+        { "firewall", false, read_host_firewall },
         { "gateway", false, read_host_gateway },
     };
     static const struct read_shape shape = { "a host", "{ segment: prod, address: 100.64.0.1 }", fields, ARRAY_SIZE(fields) };
@@ -127,4 +178,5 @@ void read_hosts(struct reader *r, const struct yaml_node *value, void *object)
         read_error(r, value->key, STR("for example { roc: { segment: prod, address: 100.64.0.1, gateway: true } }"),
                    "there is no host");
     r->model->hosts = read_collection(r, value, &collection, &r->model->n_hosts);
+    check_bindings(r);
 }

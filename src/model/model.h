@@ -37,19 +37,30 @@ struct model_prefixes {
     uint32_t n;
 };
 
+/* How the mesh (Tailscale, Headscale) knows machines otherwise than by address; at most one of the two, the other is empty. */
+struct model_binding {
+    struct model_text tag;   /* "tag:prod" */
+    struct model_text user;  /* "alice@example.org", or Headscale's "alice@" */
+};
+
 struct model_segment {
     struct model_text name;
+    struct model_binding binding;    /* every host of the segment, and nobody else, carries the tag or is the user's */
     struct model_prefixes addresses; /* whoever comes from here and is no declared host belongs to the segment */
 };
 
 enum model_os { MODEL_OS_LINUX, MODEL_OS_MACOS };
+enum model_firewall { MODEL_FIREWALL_NFTABLES, MODEL_FIREWALL_PF, MODEL_FIREWALL_NONE };
 
 struct model_host {
     struct model_text name;
     uint32_t segment;
     struct model_prefixes addresses; /* on the mesh; whole addresses only */
     struct model_prefixes lan;
+    struct model_binding binding;    /* its alone */
+    struct model_text tailscale;     /* what the mesh calls the machine; the host's name where nothing is said, at line 0 then */
     enum model_os os;
+    enum model_firewall firewall;    /* where nothing is said: nftables on Linux, none elsewhere */
     bool gateway;
 };
 

@@ -19,6 +19,7 @@ struct reader {
     uint32_t n_comparisons;          /* left for "did you mean", so that a file of typos stays cheap */
     uint64_t n_matches;              /* left for patterns against services */
     struct table addresses, ranges;  /* of hosts (16 bytes) and of segments (text), to the line where they stand */
+    struct table bindings, machines; /* tags and users, and names on the mesh, to the line where they stand */
     uint64_t web_surfaces;           /* bits: surfaces that some web service may be on; what '*' can mean */
     int error;                       /* 0 or -ENOMEM; sticks */
 };
@@ -128,6 +129,13 @@ void read_domain(struct reader *r, const struct yaml_node *value, void *object);
 void read_tls(struct reader *r, const struct yaml_node *value, void *object);
 void read_log(struct reader *r, const struct yaml_node *value, void *object);
 void read_metrics(struct reader *r, const struct yaml_node *value, void *object);
+
+/* Of a segment or a host; a host's machine name. */
+void read_binding_tag(struct reader *r, const struct yaml_node *value, struct model_binding *binding);
+void read_binding_user(struct reader *r, const struct yaml_node *value, struct model_binding *binding);
+void read_host_tailscale(struct reader *r, const struct yaml_node *value, void *object);
+/* Once all hosts are read: machine names not said, and bindings that contradict their segment's. */
+void check_bindings(struct reader *r);
 
 /* What only the whole file shows: names that collide, ports taken twice, services nobody reaches. */
 void check_whole(struct reader *r);

@@ -108,6 +108,8 @@ int model_read(struct str text, struct str file, struct model **ret_model, struc
         table_deinit(&r.names[i]);
     table_deinit(&r.addresses);
     table_deinit(&r.ranges);
+    table_deinit(&r.bindings);
+    table_deinit(&r.machines);
     arena_deinit(&r.nodes);
     diagnose_deinit(&r.d);
     model_free(r.model);
