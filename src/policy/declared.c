@@ -1,0 +1,372 @@
+/* One rule per grant and destination: sources are whole selectors, so that a segment of a hundred thousand hosts is one rule too. */
+#include "policy/declared.h"
+
+#include <errno.h>
+
+enum { FAMILY_V4, FAMILY_V6, FAMILIES };
+
+/* The ranges of the sources that are one host's or one segment's. */
+struct members {
+    uint32_t *first; /* by host or segment, n + 1 */
+    uint32_t *items; /* indexes in sources */
+};
+
+/* A service that gateways of a surface dial on other hosts, and the first grant that needs it. */
+struct need {
+    uint32_t grant, surface, service;
+};
+
+struct declaring {
+    const struct grants *grants;
+    const struct model *model;
+    const struct sources *sources;
+    const struct declared_numbers *numbers;
+    struct relation *relation;
+    struct arena arena;
+    struct members of_host, of_segment;
+    uint32_t *host_mark, *segment_mark; /* grant + 1 where the grant's from: names it */
+    struct relation_range *ranges;      /* scratch: of a grant's sources, IPv4 first */
+    uint32_t n_ranges, n_v4;
+    struct relation_range *others;      /* scratch: those but one host's; services' points */
+    uint32_t selector[FAMILIES];        /* of the grant's sources by family, and of all of them */
+    uint32_t selector_all;
+    struct buf needs;                   /* struct need, by grant */
+    struct table points;                /* selectors of points, by list and surface */
+};
+
+struct str declared_file(const struct model *model)
+{
+    struct str name = model->file;
+    for (struct str rest = name; rest.len;) {
+        struct str part = str_split(&rest, '/');
+        if (part.len)
+            name = part;
+    }
+    return name;
+}
+
+/* ---- who ---- */
+
+static uint32_t owner_of(const struct source_range *range, bool host)
+{
+    return host ? range->host : range->segment;
+}
+
+static int index_members(struct declaring *d, bool host, uint32_t n, struct members *ret)
+{
+    const struct sources *s = d->sources;
+    ret->first = arena_array(&d->arena, (size_t)n + 2, uint32_t);
+    ret->items = arena_array(&d->arena, s->n, uint32_t);
+    if (!ret->first || !ret->items)
+        return -ENOMEM;
+    /* Counted two places up and summed, first[owner + 1] is where the owner's start; filling moves it to where they end. */
+    for (uint32_t i = 0; i < s->n; i++)
+        if (owner_of(&s->items[i], host) != MODEL_NONE)
+            ret->first[owner_of(&s->items[i], host) + 2]++;
+    for (uint32_t i = 1; i <= n + 1; i++)
+        ret->first[i] += ret->first[i - 1];
+    for (uint32_t i = 0; i < s->n; i++)
+        if (owner_of(&s->items[i], host) != MODEL_NONE)
+            ret->items[ret->first[owner_of(&s->items[i], host) + 1]++] = i;
+    return 0;
+}
+
+static void take_members(struct declaring *d, const struct members *members, uint32_t index)
+{
+    for (uint32_t i = members->first[index]; i < members->first[index + 1]; i++) {
+        const struct source_range *range = &d->sources->items[members->items[i]];
+        d->ranges[d->n_ranges++] = (struct relation_range){ range->first, range->last };
+    }
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+    const struct relation_range *x = a, *y = b;
+    bool x4 = address_is_v4(&x->first), y4 = address_is_v4(&y->first);
+    return x4 != y4 ? (x4 ? -1 : 1) : address_compare(&x->first, &y->first);
+}
+
+/* The sources of a grant, each once, and their selectors. */
+static int take_sources(struct declaring *d, uint32_t grant)
+{
+    const struct model_grant *g = &d->model->grants[grant];
+    d->n_ranges = d->n_v4 = 0;
+    for (uint32_t i = 0; i < g->n_from; i++)
+        if (g->from[i].segment != MODEL_NONE && g->from[i].host == MODEL_NONE && d->segment_mark[g->from[i].segment] != grant + 1) {
+            d->segment_mark[g->from[i].segment] = grant + 1;
+            take_members(d, &d->of_segment, g->from[i].segment);
+        }
+    for (uint32_t i = 0; i < g->n_from; i++) {
+        uint32_t host = g->from[i].host, segment = host != MODEL_NONE ? d->model->hosts[host].segment : MODEL_NONE;
+        if (host == MODEL_NONE || d->host_mark[host] == grant + 1)
+            continue;
+        d->host_mark[host] = grant + 1;
+        if (segment == MODEL_NONE || d->segment_mark[segment] != grant + 1)
+            take_members(d, &d->of_host, host);
+    }
+    qsort(d->ranges, d->n_ranges, sizeof *d->ranges, compare_ranges);
+    while (d->n_v4 < d->n_ranges && address_is_v4(&d->ranges[d->n_v4].first))
+        d->n_v4++;
+    int r = relation_add_selector(d->relation, d->ranges, d->n_v4, &d->selector[FAMILY_V4]);
+    if (r == 0)
+        r = relation_add_selector(d->relation, d->ranges + d->n_v4, d->n_ranges - d->n_v4, &d->selector[FAMILY_V6]);
+    return r == 0 ? relation_add_selector(d->relation, d->ranges, d->n_ranges, &d->selector_all) : r;
+}
+
+static bool is_among_sources(const struct declaring *d, uint32_t grant, uint32_t host)
+{
+    uint32_t segment = host != MODEL_NONE ? d->model->hosts[host].segment : MODEL_NONE;
+    return host != MODEL_NONE && (d->host_mark[host] == grant + 1 || (segment != MODEL_NONE && d->segment_mark[segment] == grant + 1));
+}
+
+/* The grant's sources of one family but for a host: what stays there is no flow. */
+static int select_others(struct declaring *d, unsigned family, uint32_t host, uint32_t *ret)
+{
+    uint32_t n = 0, end = family == FAMILY_V4 ? d->n_v4 : d->n_ranges;
+    for (uint32_t i = family == FAMILY_V4 ? 0 : d->n_v4; i < end; i++) {
+        const struct source_range *range = sources_find(d->sources, &d->ranges[i].first);
+        if (!range || range->host != host)
+            d->others[n++] = d->ranges[i];
+    }
+    return relation_add_selector(d->relation, d->others, n, ret);
+}
+
+/* ---- one rule ---- */
+
+static int add_rule(struct declaring *d, uint32_t source, const struct address *to, uint8_t protocol, uint16_t port, uint32_t reason)
+{
+    const struct relation_range one = { *to, *to };
+    struct relation_rule rule = {
+        .source = source, .protocol_first = protocol, .protocol_last = protocol, .port_first = port, .port_last = port, .reason = reason,
+    };
+    int r = relation_add_selector(d->relation, &one, 1, &rule.destination);
+    return r == 0 ? relation_add_rule(d->relation, &rule) : r;
+}
+
+static int add_flow(struct declaring *d, uint32_t grant, const struct address *to, uint8_t protocol, uint16_t port, uint32_t reason)
+{
+    const struct source_range *whose = sources_find(d->sources, to);
+    unsigned family = address_is_v4(to) ? FAMILY_V4 : FAMILY_V6;
+    uint32_t source = d->selector[family];
+    int r = 0;
+    if (port == 0)
+        return 0;
+    if (whose && is_among_sources(d, grant, whose->host))
+        r = select_others(d, family, whose->host, &source);
+    return r == 0 ? add_rule(d, source, to, protocol, port, reason) : r;
+}
+
+static int add_flows(struct declaring *d, uint32_t grant, uint32_t host, const struct model_prefixes *own, uint8_t protocol, uint16_t port,
+                     uint32_t reason)
+{
+    const struct model_prefixes *addresses = own && own->n ? own : &d->model->hosts[host].addresses;
+    for (uint32_t i = 0; i < addresses->n; i++) {
+        int r = add_flow(d, grant, &addresses->items[i].address, protocol, port, reason);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int add_reason(struct declaring *d, uint32_t grant, struct str text, uint32_t *ret)
+{
+    const struct relation_reason reason = { declared_file(d->model), d->model->grants[grant].at.line, text };
+    return relation_add_reason(d->relation, reason, ret);
+}
+
+/* ---- what a grant says ---- */
+
+static int add_surface(struct declaring *d, uint32_t grant, uint32_t surface)
+{
+    const struct model_surface *s = &d->model->surfaces[surface];
+    struct str text = arena_printf(&d->arena, DECLARED_SURFACE "%.*s", STR_ARG(s->name.text));
+    uint32_t reason;
+    int r = text.ptr ? add_reason(d, grant, text, &reason) : -ENOMEM;
+    for (uint32_t i = 0; r == 0 && i < s->hosts.n; i++) {
+        r = add_flows(d, grant, s->hosts.items[i], &s->addresses, RELATION_TCP, s->port, reason);
+        if (r == 0)
+            r = add_flows(d, grant, s->hosts.items[i], &s->addresses, RELATION_TCP, s->redirect_port, reason);
+    }
+    return r;
+}
+
+static int add_port_target(struct declaring *d, uint32_t grant, const struct model_target *target, uint32_t reason)
+{
+    if (target->kind == MODEL_TARGET_HOST_PORT)
+        return add_flows(d, grant, target->host, NULL, target->transport == MODEL_UDP ? RELATION_UDP : RELATION_TCP, target->port, reason);
+    const struct model_service *s = target->kind == MODEL_TARGET_SERVICE ? &d->model->services[target->service] : NULL;
+    int r = 0;
+    for (uint32_t i = 0; s && r == 0 && s->kind == MODEL_KIND_DIRECT && i < s->hosts.n; i++)
+        r = add_flows(d, grant, s->hosts.items[i], &s->addresses, s->transport == MODEL_UDP ? RELATION_UDP : RELATION_TCP, s->port, reason);
+    return r;
+}
+
+/* The points of a list of services on a surface. Lists that many grants share (a pattern's) are made once. */
+static int select_points(struct declaring *d, const struct model_indexes *services, uint32_t surface, uint32_t *ret)
+{
+    struct {
+        const uint32_t *items;
+        uint64_t surface;
+    } key = { services->items, surface };
+    uint32_t n = 0;
+    if (services->n > 1 && table_get(&d->points, str_make((const char *)&key, sizeof key), ret))
+        return 0;
+    for (uint32_t i = 0; i < services->n; i++) {
+        uint32_t service = services->items[i];
+        if (!(d->grants->service_surfaces[service] >> surface & 1))
+            continue;
+        struct address point = relation_service_point(d->numbers ? d->numbers->surfaces[surface] : surface,
+                                                      d->numbers ? d->numbers->services[service] : service);
+        d->others[n++] = (struct relation_range){ point, point };
+    }
+    int r = relation_add_selector(d->relation, d->others, n, ret);
+    if (r < 0 || services->n <= 1)
+        return r;
+    struct str copy = arena_copy(&d->arena, str_make((const char *)&key, sizeof key));
+    r = copy.ptr ? table_add(&d->points, copy, *ret, NULL) : -ENOMEM;
+    return r < 0 ? r : 0;
+}
+
+static int add_points(struct declaring *d, uint32_t grant, uint32_t surface, uint32_t reason)
+{
+    int r = 0;
+    for (uint32_t t = 0; r == 0 && t < d->model->grants[grant].n_to; t++) {
+        struct relation_rule rule = {
+            .source = d->selector_all, .protocol_first = RELATION_POINT_PROTOCOL, .protocol_last = RELATION_POINT_PROTOCOL, .port_first = RELATION_POINT_PORT,
+            .port_last = RELATION_POINT_PORT, .reason = reason,
+        };
+        const struct model_indexes *services = grants_target(d->grants, grant, t);
+        if (services->n == 0)
+            continue;
+        r = select_points(d, services, surface, &rule.destination);
+        if (r == 0)
+            r = relation_add_rule(d->relation, &rule);
+    }
+    return r;
+}
+
+static int add_granted(struct declaring *d, uint32_t grant)
+{
+    uint32_t reason;
+    int r = add_reason(d, grant, STR(DECLARED_GRANT), &reason);
+    for (uint64_t open = d->grants->grant_surfaces[grant]; r == 0 && open; open &= open - 1) {
+        uint32_t surface = (uint32_t)__builtin_ctzll(open);
+        if (grants_is_for_surface(d->grants, grant, surface))
+            r = add_surface(d, grant, surface);
+        if (r == 0)
+            r = add_points(d, grant, surface, reason);
+    }
+    for (uint32_t t = 0; r == 0 && t < d->model->grants[grant].n_to; t++)
+        r = add_port_target(d, grant, &d->model->grants[grant].to[t], reason);
+    return r;
+}
+
+/* ---- gateways to instances ---- */
+
+/* A port of another host: what is in a namespace or on a loopback is dialled on its own host. */
+static bool is_dialled_over_mesh(const struct model_service *service)
+{
+    return service->kind == MODEL_KIND_WEB && service->where == MODEL_WHERE_HOST && (!service->loopback || service->addresses.n);
+}
+
+static int find_needs(struct declaring *d)
+{
+    const struct grants *g = d->grants;
+    uint64_t *seen = arena_array(&d->arena, d->model->n_services, uint64_t);
+    if (!seen)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < d->model->n_grants; i++) {
+        for (uint32_t t = 0; g->grant_has_source[i] && t < d->model->grants[i].n_to; t++) {
+            const struct model_indexes *services = grants_target(g, i, t);
+            for (uint32_t k = 0; k < services->n; k++) {
+                uint32_t s = services->items[k];
+                uint64_t fresh = g->grant_surfaces[i] & g->service_surfaces[s] & ~seen[s];
+                seen[s] |= fresh;
+                for (; fresh && is_dialled_over_mesh(&d->model->services[s]); fresh &= fresh - 1) {
+                    const struct need need = { i, (uint32_t)__builtin_ctzll(fresh), s };
+                    buf_append(&d->needs, str_make((const char *)&need, sizeof need));
+                }
+            }
+        }
+    }
+    return d->needs.error;
+}
+
+/* The gateways of a surface but for two hosts. */
+static int select_gateways(struct declaring *d, uint32_t surface, bool v4, uint32_t but, uint32_t and_but, uint32_t *ret)
+{
+    const struct model_indexes *hosts = &d->model->surfaces[surface].hosts;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < hosts->n; i++) {
+        const struct model_prefixes *addresses = &d->model->hosts[hosts->items[i]].addresses;
+        for (uint32_t k = 0; k < addresses->n && hosts->items[i] != but && hosts->items[i] != and_but; k++)
+            if (address_is_v4(&addresses->items[k].address) == v4)
+                d->others[n++] = (struct relation_range){ addresses->items[k].address, addresses->items[k].address };
+    }
+    return relation_add_selector(d->relation, d->others, n, ret);
+}
+
+static int add_need(struct declaring *d, const struct need *need)
+{
+    const struct model_service *s = &d->model->services[need->service];
+    uint32_t reason, source;
+    int r = add_reason(d, need->grant, STR(DECLARED_INSTANCE), &reason);
+    for (uint32_t k = 0; r == 0 && k < s->hosts.n; k++) {
+        const struct model_prefixes *addresses = s->addresses.n ? &s->addresses : &d->model->hosts[s->hosts.items[k]].addresses;
+        for (uint32_t i = 0; r == 0 && i < addresses->n; i++) {
+            const struct address *to = &addresses->items[i].address;
+            const struct source_range *whose = sources_find(d->sources, to);
+            r = select_gateways(d, need->surface, address_is_v4(to), s->hosts.items[k], whose ? whose->host : MODEL_NONE, &source);
+            if (r == 0 && s->port != 0)
+                r = add_rule(d, source, to, RELATION_TCP, s->port, reason);
+        }
+    }
+    return r;
+}
+
+/* ---- the whole ---- */
+
+static int prepare(struct declaring *d)
+{
+    const struct model *m = d->model;
+    size_t n_scratch = d->sources->n > m->n_services ? d->sources->n : m->n_services;
+    for (uint32_t i = 0; i < m->n_hosts; i++)
+        n_scratch += m->hosts[i].gateway ? m->hosts[i].addresses.n : 0;
+    d->host_mark = arena_array(&d->arena, m->n_hosts, uint32_t);
+    d->segment_mark = arena_array(&d->arena, m->n_segments, uint32_t);
+    d->ranges = arena_array(&d->arena, d->sources->n, struct relation_range);
+    d->others = arena_array(&d->arena, n_scratch, struct relation_range);
+    if (!d->host_mark || !d->segment_mark || !d->ranges || !d->others)
+        return -ENOMEM;
+    int r = index_members(d, true, m->n_hosts, &d->of_host);
+    if (r == 0)
+        r = index_members(d, false, m->n_segments, &d->of_segment);
+    return r == 0 ? find_needs(d) : r;
+}
+
+static int declare(struct declaring *d)
+{
+    int r = prepare(d);
+    const struct need *needs = (const struct need *)(const void *)d->needs.ptr;
+    size_t at = 0, n = d->needs.len / sizeof *needs;
+    for (uint32_t grant = 0; r == 0 && grant < d->model->n_grants; grant++) {
+        r = take_sources(d, grant);
+        if (r == 0)
+            r = add_granted(d, grant);
+        for (; r == 0 && at < n && needs[at].grant == grant; at++)
+            r = add_need(d, &needs[at]);
+    }
+    return r;
+}
+
+int declared_add(const struct grants *grants, const struct sources *sources, const struct declared_numbers *numbers, struct relation *relation)
+{
+    struct declaring d = { .grants = grants, .model = grants->model, .sources = sources, .numbers = numbers, .relation = relation };
+    arena_init(&d.arena, RELATION_MEMORY_MAX);
+    buf_init(&d.needs, RELATION_MEMORY_MAX);
+    int r = declare(&d);
+    buf_deinit(&d.needs);
+    table_deinit(&d.points);
+    arena_deinit(&d.arena);
+    return r;
+}

@@ -1,0 +1,341 @@
+/* Reading an image back: its nested prefixes become disjoint ranges, each class of guests a selector, each of its rules a relation rule. */
+#include "policy/gateway_layer.h"
+
+#include <errno.h>
+
+#include "base/table.h"
+
+struct reading {
+    struct gateway_layer *layer;
+    const struct model *model;
+    struct error *err;
+    struct table services; /* by name, to the declaration's number */
+    struct arena scratch;
+};
+
+static int refuse(const struct reading *r, const char *what, struct str name)
+{
+    error_set(r->err, "the image of %.*s: %s '%.*s' is not in the declaration", STR_ARG(r->model->hosts[r->layer->host].name.text), what,
+              STR_ARG(name));
+    return -EINVAL;
+}
+
+/* ---- who: the view's addresses and prefixes as disjoint ranges ---- */
+
+struct guest_range {
+    struct relation_range range;
+    uint32_t principal; /* IMAGE_NOBODY: known, and no guest */
+    bool is_address;    /* inside a prefix of the same extent */
+};
+
+/* Outer ranges before those inside them; an address after a prefix of the same extent. */
+static int compare_guests(const void *a, const void *b)
+{
+    const struct guest_range *x = a, *y = b;
+    int order = address_compare(&x->range.first, &y->range.first);
+    if (!order)
+        order = address_compare(&y->range.last, &x->range.last);
+    return order ? order : x->is_address - y->is_address;
+}
+
+static bool step(struct address *address, bool up)
+{
+    for (unsigned i = 16; i-- > 0;) {
+        address->bytes[i] = (uint8_t)(up ? address->bytes[i] + 1 : address->bytes[i] - 1);
+        if (address->bytes[i] != (up ? 0 : 0xff))
+            return true;
+    }
+    return false;
+}
+
+struct cut {
+    const struct guest_range *stack[130]; /* nested, the innermost last */
+    unsigned depth;
+    struct address at;                    /* the first address that is not cut yet */
+    bool at_end;
+    struct guest_range *out;
+    uint32_t n;
+};
+
+/* Cuts off the innermost open range up to last, in two at the border of the families. */
+static void cut_until(struct cut *c, const struct address *last)
+{
+    static const struct address borders[2] = { { { [10] = 0xff, [11] = 0xff } }, { { [9] = 1 } } };
+    if (c->at_end || address_compare(&c->at, last) > 0)
+        return;
+    struct address first = c->at;
+    for (unsigned i = 0; i < 2; i++)
+        if (address_compare(&first, &borders[i]) < 0 && address_compare(last, &borders[i]) >= 0) {
+            struct address before = borders[i];
+            step(&before, false);
+            c->out[c->n++] = (struct guest_range){ { first, before }, c->stack[c->depth - 1]->principal, false };
+            first = borders[i];
+        }
+    c->out[c->n++] = (struct guest_range){ { first, *last }, c->stack[c->depth - 1]->principal, false };
+    c->at = *last;
+    c->at_end = !step(&c->at, true);
+}
+
+static void close_before(struct cut *c, const struct address *first)
+{
+    while (c->depth && (!first || address_compare(&c->stack[c->depth - 1]->range.last, first) < 0)) {
+        cut_until(c, &c->stack[c->depth - 1]->range.last);
+        c->depth--;
+    }
+}
+
+static void cut_all(struct cut *c, const struct guest_range *ranges, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct address before = ranges[i].range.first;
+        close_before(c, &ranges[i].range.first);
+        if (c->depth && step(&before, false))
+            cut_until(c, &before);
+        c->at = ranges[i].range.first;
+        c->at_end = false;
+        if (c->depth < ARRAY_SIZE(c->stack))
+            c->stack[c->depth++] = &ranges[i];
+    }
+    close_before(c, NULL);
+}
+
+/* A slot hides the prefixes around it, also where it says nobody: as the view's look-up has it. */
+static uint32_t take_guests(struct image view, struct guest_range *ranges)
+{
+    const struct image_address_slot *slots = image_section(view, IMAGE_ADDRESSES);
+    const struct image_prefix *prefixes = image_section(view, IMAGE_PREFIXES);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < image_count(view, IMAGE_PREFIXES); i++)
+        ranges[n++] = (struct guest_range){ relation_range_of_prefix(&prefixes[i].prefix), prefixes[i].principal, false };
+    for (uint32_t i = 0; i < image_count(view, IMAGE_ADDRESSES); i++)
+        if (slots[i].principal != IMAGE_NONE)
+            ranges[n++] = (struct guest_range){ { slots[i].address, slots[i].address }, slots[i].principal, true };
+    return n;
+}
+
+static int read_guests(struct reading *r, struct image view, struct guest_range **ret, uint32_t *ret_n)
+{
+    size_t n_max = image_count(view, IMAGE_PREFIXES) + (size_t)image_count(view, IMAGE_ADDRESSES);
+    struct guest_range *ranges = arena_array(&r->scratch, n_max, struct guest_range);
+    struct cut cut = { .out = arena_array(&r->scratch, 4 * n_max + 4, struct guest_range) };
+    if (!ranges || !cut.out)
+        return -ENOMEM;
+    uint32_t n = take_guests(view, ranges);
+    qsort(ranges, n, sizeof *ranges, compare_guests);
+    cut_all(&cut, ranges, n);
+    *ret = cut.out;
+    *ret_n = cut.n;
+    return 0;
+}
+
+/* ---- what: a class's row of verdicts as rules ---- */
+
+struct classes {
+    const struct guest_range *guests;
+    uint32_t n_guests;
+    const uint32_t *points;             /* the declaration's number of each of the view's services */
+    uint32_t surface;
+    struct relation_range *scratch;
+};
+
+static uint32_t class_of_guest(struct image view, const struct guest_range *guest)
+{
+    return guest->principal < image_count(view, IMAGE_PRINCIPALS) ? image_principal(view, guest->principal)->class_index : IMAGE_NONE;
+}
+
+static int read_rule(struct reading *r, struct image view, const struct classes *c, uint32_t source, const uint32_t *row, uint32_t rule)
+{
+    struct relation *relation = &r->layer->relation;
+    struct str place = image_str(view, image_rule(view, rule)->place), rest = place, file = str_split(&rest, ':');
+    struct relation_rule out = {
+        .source = source, .protocol_first = RELATION_POINT_PROTOCOL, .protocol_last = RELATION_POINT_PROTOCOL,
+        .port_first = RELATION_POINT_PORT, .port_last = RELATION_POINT_PORT,
+    };
+    uint64_t line = 0;
+    if (!str_to_u64(rest, UINT32_MAX, &line))
+        file = place;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < image_count(view, IMAGE_SERVICES); i++)
+        if (row[i] == rule + 1) {
+            struct address point = relation_service_point(c->surface, c->points[i]);
+            c->scratch[n++] = (struct relation_range){ point, point };
+        }
+    int e = n ? relation_add_reason(relation, (struct relation_reason){ file, (uint32_t)line, STR("gateway") }, &out.reason) : 0;
+    if (e == 0 && n)
+        e = relation_add_selector(relation, c->scratch, n, &out.destination);
+    return e == 0 && n ? relation_add_rule(relation, &out) : e;
+}
+
+/* Guests of one class together: their ranges as one selector. */
+static int read_class(struct reading *r, struct image view, const struct classes *c, uint32_t class_index, uint32_t first, uint32_t end,
+                      const uint32_t *order)
+{
+    const uint32_t *row = (const uint32_t *)image_section(view, IMAGE_VERDICTS) + (size_t)class_index * image_count(view, IMAGE_SERVICES);
+    struct relation_range *ranges = arena_array(&r->scratch, end - first, struct relation_range);
+    uint32_t source;
+    if (!ranges)
+        return -ENOMEM;
+    for (uint32_t i = first; i < end; i++)
+        ranges[i - first] = c->guests[order[i]].range;
+    int e = relation_add_selector(&r->layer->relation, ranges, end - first, &source);
+    for (uint32_t rule = 0; e == 0 && rule < image_count(view, IMAGE_RULES); rule++)
+        e = read_rule(r, view, c, source, row, rule);
+    return e;
+}
+
+/* Counting sort of the guests by class; the guests of class k stand in order[first[k]] to order[first[k + 1]]. */
+static int read_classes(struct reading *r, struct image view, const struct classes *c)
+{
+    uint32_t n_classes = image_surface(view, 0)->n_classes;
+    uint32_t *first = arena_array(&r->scratch, (size_t)n_classes + 2, uint32_t);
+    uint32_t *order = arena_array(&r->scratch, c->n_guests, uint32_t);
+    if (!first || !order)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < c->n_guests; i++)
+        if (class_of_guest(view, &c->guests[i]) < n_classes)
+            first[class_of_guest(view, &c->guests[i]) + 2]++;
+    for (uint32_t i = 1; i <= n_classes + 1; i++)
+        first[i] += first[i - 1];
+    for (uint32_t i = 0; i < c->n_guests; i++)
+        if (class_of_guest(view, &c->guests[i]) < n_classes)
+            order[first[class_of_guest(view, &c->guests[i]) + 1]++] = i;
+    for (uint32_t k = 0; k < n_classes; k++) {
+        int e = read_class(r, view, c, k, first[k], first[k + 1], order);
+        if (e < 0)
+            return e;
+    }
+    return 0;
+}
+
+static int read_view(struct reading *r, const struct compile_block *block)
+{
+    struct image view;
+    int e = image_attach(block->data, block->size, IMAGE_VIEW, &view, r->err);
+    if (e < 0)
+        return e;
+    uint32_t n_services = image_count(view, IMAGE_SERVICES), *points = arena_array(&r->scratch, n_services, uint32_t);
+    struct guest_range *guests;
+    struct classes c = { .points = points, .surface = image_surface(view, 0)->index,
+                         .scratch = arena_array(&r->scratch, n_services, struct relation_range) };
+    if (!points || !c.scratch)
+        return -ENOMEM;
+    if (c.surface >= r->model->n_surfaces)
+        return refuse(r, "surface", image_str(view, image_surface(view, 0)->name));
+    for (uint32_t i = 0; i < n_services; i++) {
+        struct str name = image_str(view, image_service(view, i)->name);
+        if (!table_get(&r->services, name, &points[i]))
+            return refuse(r, "service", name);
+    }
+    e = read_guests(r, view, &guests, &c.n_guests);
+    c.guests = guests;
+    return e == 0 ? read_classes(r, view, &c) : e;
+}
+
+/* ---- where to ---- */
+
+static bool is_of_host(const struct model_host *host, const struct address *address)
+{
+    for (uint32_t i = 0; i < host->addresses.n + host->lan.n; i++) {
+        const struct address_prefix *p = i < host->addresses.n ? &host->addresses.items[i] : &host->lan.items[i - host->addresses.n];
+        if (address_prefix_contains(p, address))
+            return true;
+    }
+    return address_is_loopback(address);
+}
+
+static void read_target(const struct reading *r, struct image dial, const struct image_target *target, struct gateway_way *way)
+{
+    way->kind = GATEWAY_WAY_HERE;
+    if (target->kind == IMAGE_TARGET_UNRESOLVED) {
+        way->kind = GATEWAY_WAY_NONE;
+        way->why = image_str(dial, target->path);
+    }
+    if (target->kind != IMAGE_TARGET_ADDRESS)
+        return;
+    for (uint32_t i = 0; i < target->n_addresses; i++)
+        if (!is_of_host(&r->model->hosts[r->layer->host], &target->addresses[i])) {
+            way->kind = GATEWAY_WAY_NETWORK;
+            way->to[way->n_to++] = target->addresses[i];
+        }
+}
+
+static int read_dial(struct reading *r, const struct compile_block *block)
+{
+    struct image dial;
+    int e = image_attach(block->data, block->size, IMAGE_DIAL, &dial, r->err);
+    if (e < 0)
+        return e;
+    struct gateway_layer *layer = r->layer;
+    layer->ways = arena_array(&layer->arena, image_count(dial, IMAGE_TARGETS), struct gateway_way);
+    if (!layer->ways)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < image_count(dial, IMAGE_TARGETS); i++) {
+        const struct image_target *target = image_target(dial, i);
+        struct gateway_way *way = &layer->ways[layer->n_ways++];
+        struct str rest = image_str(dial, target->name), name = str_split(&rest, '@');
+        *way = (struct gateway_way){ .surfaces = target->surfaces, .port = target->port, .text = image_str(dial, target->name) };
+        if (!table_get(&r->services, name, &way->service))
+            return refuse(r, "service", name);
+        read_target(r, dial, target, way);
+    }
+    return 0;
+}
+
+static int read_plan(struct reading *r, const struct compile_block *block)
+{
+    struct image plan;
+    int e = image_attach(block->data, block->size, IMAGE_PLAN, &plan, r->err);
+    if (e < 0)
+        return e;
+    struct gateway_layer *layer = r->layer;
+    layer->listeners = arena_array(&layer->arena, image_count(plan, IMAGE_LISTENERS), struct gateway_listener);
+    if (!layer->listeners)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < image_count(plan, IMAGE_LISTENERS); i++) {
+        const struct image_listener *listener = image_listener(plan, i);
+        if (listener->surface >= r->model->n_surfaces)
+            return refuse(r, "a surface", STR("?"));
+        if (listener->kind == IMAGE_LISTENER_TLS)
+            layer->listeners[layer->n_listeners++] = (struct gateway_listener){ listener->surface, listener->address, listener->port };
+    }
+    return 0;
+}
+
+static int read_blocks(struct reading *r, const struct compile_output *blocks)
+{
+    int e = 0;
+    for (uint32_t i = 0; e == 0 && i < r->model->n_services; i++)
+        e = table_add(&r->services, r->model->services[i].name.text, i, NULL);
+    if (e != 0)
+        return e < 0 ? e : -EINVAL;
+    e = read_plan(r, &blocks->plan);
+    if (e == 0)
+        e = read_dial(r, &blocks->dial);
+    for (uint32_t i = 0; e == 0 && i < blocks->n_views; i++)
+        if (blocks->views[i].data)
+            e = read_view(r, &blocks->views[i]);
+    return e;
+}
+
+int gateway_layer_init(struct gateway_layer *ret, const struct model *model, uint32_t host, const struct compile_output *blocks, struct error *err)
+{
+    struct gateway_layer layer = { .host = host };
+    struct reading r = { .layer = &layer, .model = model, .err = err };
+    arena_init(&layer.arena, 0);
+    arena_init(&r.scratch, 0);
+    relation_init(&layer.relation);
+    int e = read_blocks(&r, blocks);
+    table_deinit(&r.services);
+    arena_deinit(&r.scratch);
+    if (e < 0)
+        gateway_layer_deinit(&layer);
+    else
+        *ret = layer;
+    return e;
+}
+
+void gateway_layer_deinit(struct gateway_layer *layer)
+{
+    relation_deinit(&layer->relation);
+    arena_deinit(&layer->arena);
+}
