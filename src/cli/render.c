@@ -8,6 +8,9 @@
 #include "base/uids.h"
 #include "cli/cli.h"
 #include "cli/files.h"
+#include "render/dot.h"
+#include "render/hosts.h"
+#include "render/mermaid.h"
 #include "roles/revision.h"
 
 enum { BASE_MAX = (16 << 20) + (64 << 10), FILE_NAME_SIZE = 200 };
@@ -29,10 +32,41 @@ static int write_mesh(const struct render_given *given, struct buf *out, struct 
     return render_nftables_mesh(given->model, &given->nftables, out, err);
 }
 
+/* Targets that are drawn from the map. */
+static int write_map(const struct render_given *given, struct buf *out, struct error *err,
+                     int (*write)(const struct map *map, struct str revision, struct buf *out))
+{
+    struct map map;
+    int r = map_init(&map, given->model, err);
+    if (r < 0)
+        return r;
+    r = write(&map, given->revision, out);
+    map_deinit(&map);
+    return r;
+}
+
+static int write_hosts(const struct render_given *given, struct buf *out, struct error *err)
+{
+    return write_map(given, out, err, render_hosts);
+}
+
+static int write_mermaid(const struct render_given *given, struct buf *out, struct error *err)
+{
+    return write_map(given, out, err, render_mermaid);
+}
+
+static int write_dot(const struct render_given *given, struct buf *out, struct error *err)
+{
+    return write_map(given, out, err, render_dot);
+}
+
 /* In the order of the layers, from the packet up; options are the short letters below. */
 static const struct render_target targets[] = {
     { "nftables", "ipku", RENDER_EACH_HOST, ".nft", "a host's firewall, for \"nft -f\"; it replaces table inet postern and touches no other", write_nftables },
     { "mesh", "i", RENDER_ONCE, "mesh.nft", "the filter between all hosts, for a network namespace that stands for the mesh", write_mesh },
+    { "hosts", "", RENDER_ONCE, "hosts", "names as plain records: \"ADDRESS NAME\", at the gateways that serve them", write_hosts },
+    { "mermaid", "", RENDER_ONCE, "map.mmd", "the map as a Mermaid flowchart, for pages that draw those", write_mermaid },
+    { "dot", "", RENDER_ONCE, "map.dot", "the map for Graphviz: \"dot -Tsvg\"", write_dot },
 };
 
 /* ---- help ---- */

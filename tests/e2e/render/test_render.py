@@ -1,5 +1,7 @@
 """postern render as a command: its targets, its files, and what it says to who mistypes."""
 import os
+import re
+import shutil
 import subprocess
 
 import pytest
@@ -69,3 +71,39 @@ def test_a_file_is_replaced_whole_and_a_link_in_its_place_is_not_followed(direct
 def test_what_is_wrong_is_said_with_what_to_do(arguments, status, said):
     done = render(*arguments)
     assert done.returncode == status and done.stdout == "" and said in done.stderr
+
+
+def test_names_are_recorded_at_the_gateways_that_serve_them():
+    lines = render("hosts").stdout.splitlines()
+    records = [tuple(line.split()) for line in lines if line and not line.startswith("#")]
+    assert len(records) == len(set(records))
+    at = {}
+    for address, name in records:
+        at.setdefault(name, []).append(address)
+    roc, bluejay = ["100.64.0.1", "fd7a:115c:a1e0::1"], ["100.64.0.2", "fd7a:115c:a1e0::2"]
+    assert at["grafana.home.example"] == roc and at["music.home.example"] == bluejay      # containers: only their own host's gateway
+    assert at["backrest.home.example"] == roc + bluejay and at["backrest-bluejay.home.example"] == bluejay
+    assert at["whisper.home.example"] == roc + bluejay                                    # a port on the mesh: any gateway
+    assert "notes-db.home.example" not in at and "luanti.home.example" not in at          # nobody is served those
+    assert lines[0].startswith("# From postern.yml, revision ")
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="no Graphviz on this machine")
+def test_graphviz_draws_the_map(directory):
+    drawn = subprocess.run(["dot", "-Tplain"], input=render("dot").stdout, capture_output=True, text=True, timeout=60, check=False)
+    assert drawn.returncode == 0 and drawn.stderr == "", drawn.stderr
+    edges = {tuple(line.split()[1:3]) for line in drawn.stdout.splitlines() if line.startswith("edge")}
+    nodes = {line.split()[1]: line for line in drawn.stdout.splitlines() if line.startswith("node")}
+    agents = [name for name, line in nodes.items() if "agents 8443" in line]
+    robin = [name for name, line in nodes.items() if " robin " in line]
+    assert len(agents) == 2 and len(robin) == 1
+    assert {to for where, to in edges if where == robin[0]} == set(agents)
+
+
+def test_mermaid_names_each_node_once_and_each_end_of_an_edge():
+    lines = [line.strip() for line in render("mermaid").stdout.splitlines()]
+    assert lines[0].startswith("%% From postern.yml") and lines[1] == "flowchart LR"
+    nodes = [match[1] for line in lines if (match := re.match(r'(\w+)(?:\("|\{\{"|\["|\(\(")[^"]*', line))]
+    ends = {end for line in lines if (match := re.match(r"(\w+) (?:-->|---|-\.->) (\w+)$", line)) for end in match.groups()}
+    assert len(nodes) == len(set(nodes)) and ends <= set(nodes) and len(ends) > 10
+    assert sum(line.startswith("subgraph ") for line in lines) == lines.count("end") == 6
