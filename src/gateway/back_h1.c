@@ -251,7 +251,7 @@ static ssize_t take_trailers(struct back_h1 *b, const char *data, size_t len)
     struct http_head *trailers = &b->t.gw->head_back;
     enum http_violation violation;
     size_t used;
-    int r = http1_parse_trailers(data, len, &b->scanned, trailers, &used, &violation);
+    int r = http1_parse_trailers(data, len, &b->scanned, true, trailers, &used, &violation);
     if (r == HTTP1_MORE)
         return 0;
     if (r != 0) {

@@ -6,7 +6,7 @@
 #include "gateway/dialer.h"
 
 /* As many as two HTTP/2 clients can have requests under way: fewer would be closed and dialled again all the time under their load. */
-enum { IDLE_MAX = 256, REUSES_PROVE = 16 };
+enum { IDLE_MAX = 256, REUSES_PROVE = 16, RESTED_MS = 100 };
 
 /* A dial under way for an exchange. */
 struct back_dial {
@@ -244,13 +244,19 @@ static int dial_start(struct exchange *x, struct back_group *group)
     return 0;
 }
 
-/* An instance may close right after its answer without having said so; its end may be here before its event is. Until it has proven to keep
- * connections, each is looked at once more. */
+/* An instance may close right after its answer without having said so, or when a connection has rested for as long as it likes; its end may be
+ * here before its event is. So each is looked at once more, but for those that are in constant use towards an instance that has proven to keep them. */
+static bool needs_a_look(const struct back_h1 *b)
+{
+    uint64_t rested_ms = b->t.gw->loop.now_ms + GATEWAY_BACK_IDLE_MS - b->timer.due_ms;
+    return b->group->n_reuses_proven < REUSES_PROVE || rested_ms >= RESTED_MS;
+}
+
 static struct back_h1 *take_idle(struct back_group *group)
 {
     while (group->idle) {
         struct back_h1 *b = group->idle;
-        if (group->n_reuses_proven >= REUSES_PROVE)
+        if (!needs_a_look(b))
             return b;
         b->t.readable = true;
         if (back_h1_idle_is_silent(b))

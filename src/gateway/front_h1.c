@@ -434,7 +434,7 @@ static ssize_t take_trailers(struct client *client, const char *data, size_t len
     struct http_head *trailers = &client->gw->head_in;
     enum http_violation violation;
     size_t used;
-    int r = http1_parse_trailers(data, len, &h1->scanned, trailers, &used, &violation);
+    int r = http1_parse_trailers(data, len, &h1->scanned, false, trailers, &used, &violation);
     if (r == HTTP1_MORE)
         return 0;
     h1->scanned = 0;

@@ -228,9 +228,9 @@ static enum http_violation name_violation(const char *p, const char *stop)
 
 /* The field lines from p to the empty line that ends at end. Underscores pass from instances only: what makes them dangerous is a
  * receiver that takes "X_Forwarded_For" for "X-Forwarded-For", as CGI does with requests. notes: NULL in a trailer section. */
-static enum http_violation parse_fields(const char *p, const char *end, struct http_head *head, struct notes *notes)
+static enum http_violation parse_fields(const char *p, const char *end, struct http_head *head, struct notes *notes, bool from_instance)
 {
-    unsigned name_classes = HTTP_CHAR_TOKEN | (head->status ? HTTP_CHAR_UNDERSCORE : 0);
+    unsigned name_classes = HTTP_CHAR_TOKEN | (from_instance ? HTTP_CHAR_UNDERSCORE : 0);
     const char *last = end - 2;
     uint32_t n_seen = 0;
     while (p < last) {
@@ -409,7 +409,7 @@ int http1_parse_request(const char *data, size_t len, size_t *scanned, struct ht
     init_head(ret);
     enum http_violation violation = parse_request_line(&p, data + size, ret);
     if (violation == HTTP_FINE)
-        violation = parse_fields(p, data + size, ret, &notes);
+        violation = parse_fields(p, data + size, ret, &notes, false);
     if (violation == HTTP_FINE)
         violation = settle_connection(ret, &notes);
     if (violation == HTTP_FINE)
@@ -432,7 +432,7 @@ int http1_parse_response(const char *data, size_t len, size_t *scanned, bool req
     init_head(ret);
     enum http_violation violation = parse_status_line(&p, data + size, ret);
     if (violation == HTTP_FINE)
-        violation = parse_fields(p, data + size, ret, &notes);
+        violation = parse_fields(p, data + size, ret, &notes, true);
     if (violation == HTTP_FINE)
         violation = settle_connection(ret, &notes);
     if (violation == HTTP_FINE)
@@ -443,7 +443,7 @@ int http1_parse_response(const char *data, size_t len, size_t *scanned, bool req
     return 0;
 }
 
-int http1_parse_trailers(const char *data, size_t len, size_t *scanned, struct http_head *ret, size_t *ret_used,
+int http1_parse_trailers(const char *data, size_t len, size_t *scanned, bool from_instance, struct http_head *ret, size_t *ret_used,
                          enum http_violation *ret_violation)
 {
     size_t size;
@@ -451,7 +451,7 @@ int http1_parse_trailers(const char *data, size_t len, size_t *scanned, struct h
     if (r)
         return r;
     init_head(ret);
-    enum http_violation violation = parse_fields(data, data + size, ret, NULL);
+    enum http_violation violation = parse_fields(data, data + size, ret, NULL, from_instance);
     if (violation != HTTP_FINE)
         return refuse(violation, ret_violation);
     *ret_used = size;

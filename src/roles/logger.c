@@ -139,12 +139,8 @@ static int answer_channel(struct logger *logger, const struct ipc_channel *messa
 
 static void listener_ready(struct logger *logger, int64_t now)
 {
-    cleanup_close int fd = accept4(logger->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    cleanup_close int fd = role_accept(logger->listener, logger->uid);
     if (fd < 0)
-        return;
-    struct ucred peer;
-    socklen_t length = sizeof peer;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) || (peer.uid != 0 && peer.uid != logger->uid))
         return;
     struct logger_reader *reader = logger_ring_accept(&logger->ring, fd, now);
     if (!reader)

@@ -119,3 +119,15 @@ int role_confine(const struct role *role, const struct confine_profile *profile)
         log_error("telling the parent: %s", strerror(-r));
     return r;
 }
+
+int role_accept(int listener, uint32_t uid)
+{
+    cleanup_close int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+    if (uid != ROLE_ANYBODY && (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) || (peer.uid != 0 && peer.uid != uid)))
+        return -EPERM;
+    return TAKE_FD(fd);
+}

@@ -29,6 +29,11 @@ void role_deinit(struct role *role);
  * and what is missing. 0, or a negative errno that was logged: exit. */
 int role_confine(const struct role *role, const struct confine_profile *profile) must_check;
 
+/* Takes the next connection of a listening unix or TCP socket, non-blocking. uid: of a unix socket's peer, which must be that user or root;
+ * ROLE_ANYBODY asks nothing. -EAGAIN: there is none; -EPERM: it was somebody else, and was closed; other negative errno: none was taken. */
+enum { ROLE_ANYBODY = UINT32_MAX };
+int role_accept(int listener, uint32_t uid) must_check;
+
 /* Maps a sealed block read-only; the descriptor stays the caller's. size must be exact and nobody may still be able to change it: the
  * seals against writing, growing and shrinking are required. 0, -EPERM (a seal is missing), -EINVAL (size), or another negative errno. */
 int role_map_block(int fd, uint64_t size, const void **ret_data) must_check;

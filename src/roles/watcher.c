@@ -72,19 +72,12 @@ static int watch(struct watcher *watcher, int fd, uint32_t events, uint64_t data
 static void listener_ready(struct watcher *watcher, unsigned index, int64_t now)
 {
     bool is_control = watcher->listeners[index].told.kind == IPC_LISTENER_CONTROL;
-    cleanup_close int fd = watcher->listeners[index].fd < 0 ? -1 : accept4(watcher->listeners[index].fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd = watcher->listeners[index].fd < 0 ? -1 : role_accept(watcher->listeners[index].fd, is_control ? watcher->uid : ROLE_ANYBODY);
     if (fd < 0)
         return;
-    struct ucred peer;
-    socklen_t length = sizeof peer;
-    if (is_control &&
-        (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) || (peer.uid != 0 && peer.uid != watcher->uid)))
-        return;
-    enum server_kind kind = is_control ? SERVER_CONTROL : SERVER_METRICS;
-    int taken = TAKE_FD(fd);
-    unsigned connection = server_accept(&watcher->server, kind, taken, now);
+    unsigned connection = server_accept(&watcher->server, is_control ? SERVER_CONTROL : SERVER_METRICS, fd, now);
     /* Edge-triggered: it is told once when it may go on. Where epoll refuses, its limit ends it. */
-    watch(watcher, taken, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, tag(is_control ? WATCH_CONTROL : WATCH_METRICS, connection));
+    watch(watcher, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, tag(is_control ? WATCH_CONTROL : WATCH_METRICS, connection));
 }
 
 static bool is_same_listener(const struct ipc_listener *a, const struct ipc_listener *b)

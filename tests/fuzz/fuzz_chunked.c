@@ -56,16 +56,16 @@ static void check_coded_again(struct str content)
     buf_deinit(&again.content);
 }
 
-static void check_trailers(const char *text, size_t size)
+static void check_trailers(const char *text, size_t size, bool from_instance)
 {
     static struct http_head whole, grown;
     size_t scanned = 0, used = 0, grown_used = 0;
     enum http_violation violation = HTTP_FINE, grown_violation = HTTP_FINE;
-    int r = http1_parse_trailers(text, size, &scanned, &whole, &used, &violation);
+    int r = http1_parse_trailers(text, size, &scanned, from_instance, &whole, &used, &violation);
     scanned = 0;
     int grown_r = HTTP1_MORE;
     for (size_t n = 0; n <= size && grown_r == HTTP1_MORE; n++)
-        grown_r = http1_parse_trailers(text, n, &scanned, &grown, &grown_used, &grown_violation);
+        grown_r = http1_parse_trailers(text, n, &scanned, from_instance, &grown, &grown_used, &grown_violation);
     CHECK(r == grown_r && used == grown_used && violation == grown_violation);
     if (r)
         return;
@@ -92,7 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (whole.result == HTTP1_DONE) {
         check_coded_again(buf_str(&whole.content));
-        check_trailers(text + whole.used, size - whole.used);
+        for (int from_instance = 0; from_instance < 2; from_instance++)
+            check_trailers(text + whole.used, size - whole.used, from_instance);
     }
     buf_deinit(&whole.content);
     return 0;

@@ -69,9 +69,8 @@ def test_down_is_a_502_that_says_nothing_of_where(gw, standin, gateway, free_por
 def test_a_container_that_is_not_there_is_a_503_with_retry_after(gateway):
     gw = gateway({"web": {"host": "gw", "container": "web", "port": 80}}, [{"from": "clients", "to": "web", "over": "main"}])
     answer = gw.get("macbook", "web")
-    assert answer.status in (502, 503)
-    if answer.status == 503:
-        assert int(answer.header("Retry-After")) > 0
+    assert answer.status == 503  # it may come: not the instance's failure, as a refused connection would be
+    assert int(answer.header("Retry-After")) > 0
 
 
 def test_a_unix_socket_is_an_instance(standin, gateway):
