@@ -1,12 +1,15 @@
 """What is measured of one proxy in one round: each function returns {figure: value}, lower is better unless it is named as a rate."""
 import os
+import statistics
 import subprocess
 
-from peers import BACKEND_PORT, NAME
-from system import LOAD_CORE, Tree, quantile, run_on
+from peers import BACKEND_PORT, NAME, n_established
+from system import LOAD_CORE, Tree, quantile, real_time, run_on, wait_until
 
 BULK_BYTES = 64 * 1024 * 1024
 IDLE_LIMIT_S = 60
+N_SLOW, SLOW_EVERY_MS = 15000, 10000  # as the attack tools have it, and so that they come within the limits on a head
+PACED_RATE, PACED_S = 2000, 4
 
 
 def h2load(peer, path, n_requests, clients, streams, http1, body=None, timeout_s=60):
@@ -69,23 +72,79 @@ def idle_connections(peer, n, alpn):
 
 
 def hold(peer, n, alpn):
-    client = Tree("idle", [peer.setting.client, "idle", str(peer.port), peer.setting.certificate, NAME, str(n), alpn], LOAD_CORE,
-                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, output=os.path.join(peer.setting.directory, "idle.log"))
+    return held(peer, [peer.setting.client, "idle", str(peer.port), peer.setting.certificate, NAME, str(n), alpn], f"{n} idle {alpn} connections")
+
+
+def held(peer, command, what):
+    """A client that says when its connections are open, and lasts until release()."""
+    log = os.path.join(peer.setting.directory, "held.log")
+    client = Tree("held", command, LOAD_CORE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, output=log)
     if client.process.stdout.readline() != b"ready\n":
         release(client)
-        with open(os.path.join(peer.setting.directory, "idle.log"), encoding="utf-8", errors="replace") as said:
-            raise RuntimeError(f"{peer.name}: {n} idle {alpn} connections: {said.read()[-300:]}")
+        with open(log, encoding="utf-8", errors="replace") as said:
+            raise RuntimeError(f"{peer.name}: {what}: {said.read()[-300:]}")
     return client
 
 
 def release(client):
+    """Its connections are closed; what it still said."""
     client.process.stdin.close()
     try:
         client.process.wait(IDLE_LIMIT_S)
     except subprocess.TimeoutExpired:
-        pass
+        client.process.kill()
+    said = client.process.stdout.read()
     client.process.stdout.close()
     client.stop()
+    return said
+
+
+def paced_p99s_us(peer):
+    """p99 of each half second of a steady load, but for the first, in which connections start."""
+    out = run_on(LOAD_CORE, [peer.setting.press, "paced", str(peer.port), peer.setting.certificate, NAME, str(PACED_RATE), str(PACED_S)], PACED_S + 30)
+    lines, found = out.split(), []
+    for start in range(PACED_RATE // 2, len(lines), PACED_RATE // 2):
+        window = lines[start:start + PACED_RATE // 2]
+        latencies = [int(line) for line in window if line != "disturbed"]
+        if len(latencies) > 0.9 * len(window):
+            found.append(quantile(latencies, 0.99) / 1e3)
+    if len(found) < PACED_S:
+        raise RuntimeError("more than half of the time was disturbed by something else on this machine")
+    return found
+
+
+def slow_heads(peer, n_pairs):
+    """p99 of a steady load far from saturation, in turn without and with N_SLOW connections that never finish the head of their request.
+
+    With: all of them open from before the load until after it. The attacker has the load's core, but only what the load leaves of it.
+    Compared are the medians of the p99s of half seconds, so that a machine's hiccups, which come now and then in both, don't decide."""
+    without_us, with_us, n_taken = [], [], 0
+    with real_time(peer.setting.backend.pids()):
+        fresh = type(peer)(peer.setting).start()
+        try:
+            paced_p99s_us(fresh)
+            for _ in range(2 * n_pairs):
+                without = paced_p99s_us(fresh)
+                attacker = held(fresh, ["chrt", "--other", "0", fresh.setting.press, "slow", str(fresh.port), fresh.setting.certificate, NAME, str(N_SLOW),
+                                        str(SLOW_EVERY_MS)], f"{N_SLOW} slow connections")
+                try:
+                    under = paced_p99s_us(fresh)
+                finally:
+                    n_left = int(release(attacker) or 0)
+                wait_until(lambda: n_established(fresh.port) < 100, "the end of the slow connections", 30)
+                if n_left < N_SLOW:
+                    continue  # opening them took so long that the first ran into their limit
+                without_us += without
+                with_us += under
+                n_taken += 1
+                if n_taken == n_pairs:
+                    break
+        finally:
+            fresh.stop()
+    if n_taken < n_pairs:
+        raise RuntimeError(f"{peer.name}: only in {n_taken} of {2 * n_pairs} turns were all {N_SLOW} slow connections open for the whole time")
+    before, under = statistics.median(without_us), statistics.median(with_us)
+    return {"moved_percent": (under / before - 1) * 100, "p99_without_us": before, "p99_with_us": under}
 
 
 def event_latency(setting, port, n, plain=False):

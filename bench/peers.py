@@ -19,7 +19,7 @@ class Setting:
     def __init__(self, directory, build):
         self.directory, self.build = directory, build
         self.certificate, self.key, self.pem = (os.path.join(directory, name) for name in ("cert.pem", "key.pem", "both.pem"))
-        self.client = os.path.join(build, "bench/client")
+        self.client, self.press = (os.path.join(build, "bench", name) for name in ("client", "press"))
         self.backend = None
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-sha256", "-nodes", "-days", "30",
                         "-keyout", self.key, "-out", self.certificate, "-subj", f"/CN={DOMAIN}",
@@ -42,6 +42,12 @@ def is_listening(port):
     wanted = f"{port:04X}"
     with open("/proc/net/tcp", encoding="ascii") as sockets:
         return any(line.split()[3] == "0A" and line.split()[1].endswith(":" + wanted) for line in sockets if ":" in line)
+
+
+def n_established(port):
+    wanted = f":{port:04X}"
+    with open("/proc/net/tcp", encoding="ascii") as sockets:
+        return sum(line.split()[3] == "01" and line.split()[1].endswith(wanted) for line in sockets)
 
 
 def fill(template, logs, values):

@@ -1,4 +1,5 @@
 """What the bench needs of the system: processes on given cores, their CPU time and memory as a whole tree, quantiles."""
+import contextlib
 import ctypes
 import os
 import signal
@@ -140,6 +141,26 @@ def run_on(core, command, timeout_s, **options):
     if done.returncode:
         raise RuntimeError(f"{os.path.basename(command[0])}: {(done.stderr or done.stdout).strip()[-600:]}")
     return done.stdout
+
+
+@contextlib.contextmanager
+def real_time(pids):
+    """These processes, and what is started from here meanwhile, run before all others: what else the machine does delays them less. For loads far
+    from saturation only: the kernel takes 5 % of each second away from real-time processes. Without the right to it, nothing changes."""
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        for pid in [0, *pids]:
+            os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        pass
+    try:
+        yield
+    finally:
+        for pid in [0, *pids]:
+            try:
+                os.sched_setscheduler(pid, *before)
+            except OSError:
+                continue
 
 
 def wait_until(condition, what, timeout_s=10):
