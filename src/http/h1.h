@@ -34,7 +34,8 @@ enum { HTTP1_DONE = 3 };
 int http1_chunked_decode(struct http1_chunked *chunked, const char *data, size_t len, size_t *ret_used, struct str *ret_data,
                          enum http_violation *ret_violation) must_check;
 /* The trailer section with its closing empty line. As http1_parse_request; fields land in ret->fields (the rest of *ret is zeroed).
- * from_instance: names may have underscores, as in a response's head. Fields that may not be trailers (framing, routing, authentication: RFC 9110 section 6.5.1) are dropped. */
+ * from_instance: names may have underscores, as in a response's head. Fields that may not be trailers (framing, routing, authentication:
+ * RFC 9110 section 6.5.1) are dropped. */
 int http1_parse_trailers(const char *data, size_t len, size_t *scanned, bool from_instance, struct http_head *ret, size_t *ret_used,
                          enum http_violation *ret_violation) must_check;
 

@@ -1,14 +1,12 @@
 """postern's restricted surface before a Caddy that stays as it is: a new user starts with the agents' gate alone and keeps the rest."""
 import os
-import shutil
 import socket
 
 import pytest
 
-from lib.process import Process, wait_until
+from lib.process import Process, needs, wait_until
 
-CADDY = shutil.which("caddy")
-pytestmark = pytest.mark.skipif(not CADDY, reason="no caddy on this machine")
+pytestmark = needs("caddy")
 
 CADDYFILE = """{{
 	admin off
@@ -34,7 +32,7 @@ def caddy(directory, standin, free_port):
     path = os.path.join(directory, "Caddyfile")
     with open(path, "w", encoding="ascii") as file:
         file.write(CADDYFILE.format(directory=directory, port=port, registry=registry.port, grafana=grafana.port))
-    process = Process("caddy", [CADDY, "run", "--config", path, "--adapter", "caddyfile"], directory)
+    process = Process("caddy", ["caddy", "run", "--config", path, "--adapter", "caddyfile"], directory)
 
     def listens():
         assert process.running(), process.describe()

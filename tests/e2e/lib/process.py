@@ -2,8 +2,11 @@
 import ctypes
 import os
 import signal
+import shutil
 import subprocess
 import time
+
+import pytest
 
 BUILD = os.environ.get("POSTERN_BUILD") or os.path.join(os.path.dirname(__file__), "..", "..", "..", "build")
 BUILD = os.path.abspath(BUILD)
@@ -16,6 +19,12 @@ _PR_SET_PDEATHSIG = 1
 
 def _die_with_parent():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def needs(*programs):
+    """A mark: skipped where one of these is missing. tools/run-tests takes that for a failure in CI, which installs what tools/packages lists."""
+    missing = [name for name in programs if not shutil.which(name)]
+    return pytest.mark.skipif(bool(missing), reason=f"missing here: {', '.join(missing)} (tools/packages)")
 
 
 class Process:
