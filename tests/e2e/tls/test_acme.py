@@ -3,7 +3,6 @@ import base64
 import http.server
 import json
 import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -14,14 +13,13 @@ import urllib.request
 import pytest
 
 from lib.certificates import Authority, shown
-from lib.process import Process, wait_until
+from lib.process import Process, needs, wait_until
 
 SERVICES = {"grafana": {"host": "gw", "port": 1}, "shop": {"host": "gw", "port": 2, "names": ["shop.example"]}}
 NAME = "grafana.home.example"
 TOKEN = "tok3n-9f2d-never-to-be-seen"
 
-pytestmark = pytest.mark.skipif(not all(shutil.which(name) for name in ("pebble", "pebble-challtestsrv", "lego")),
-                                reason="pebble and lego are not installed (this release of Debian may not have them)")
+pytestmark = needs("pebble", "pebble-challtestsrv", "lego")
 
 
 class Provider(http.server.ThreadingHTTPServer):
