@@ -46,6 +46,24 @@ def test_broken_in_the_body_is_broken_off(gw, what):
     assert gw.get("macbook", "good").status == 200
 
 
+@pytest.mark.parametrize("what", ["stall", "stall-in-head", "stall-in-body"])
+def test_a_stalled_instance_holds_up_nobody_else_and_is_let_go_with_its_client(gw, what):
+    """How long it is waited for when the client stays is tests/unit/gateway/test_timers.c's."""
+    tls = gw.tls("macbook", "evil")
+    tls.sendall(b"GET /evil/%s HTTP/1.1\r\nHost: evil.home.example\r\n\r\n" % what.encode())
+    if what == "stall-in-body":
+        got = b""
+        while b"ten bytes." not in got:
+            got += tls.recv(65536)
+    assert gw.get("macbook", "good").status == 200
+    assert gw.get("iphone", "evil", "/ok").status == 200
+    assert not gw.records(service="evil", principal="macbook"), "it is still under way"
+    tls.close()
+    record = gw.records(at_least=1, service="evil", principal="macbook")[0]
+    assert record["status"] == (200 if what == "stall-in-body" else 0) and record["reason"]
+    assert gw.get("macbook", "evil", "/ok").status == 200
+
+
 @pytest.mark.parametrize("what", ["two-responses", "long-length"])
 def test_more_than_was_asked_for_reaches_nobody(gw, what):
     client = gw.client("macbook")
