@@ -10,7 +10,7 @@
 #include "gateway/forward.h"
 #include "gateway/head_writer.h"
 
-enum { READS_A_TURN = 8, HELD_MAX = 2 * HTTP_HEAD_SIZE_MAX + GATEWAY_PLAIN_SIZE };
+enum { HELD_MAX = 2 * HTTP_HEAD_SIZE_MAX + GATEWAY_PLAIN_SIZE };
 
 /* ---- the request ---- */
 
@@ -133,6 +133,12 @@ static void back_trailers(void *self, const struct http_head *trailers)
         transport_flush(&b->t);
 }
 
+static bool back_is_fluent(void *self)
+{
+    struct back_h1 *b = self;
+    return transport_is_fluent(&b->t);
+}
+
 static void back_resume(void *self)
 {
     struct back_h1 *b = self;
@@ -149,6 +155,7 @@ const struct back_ops back_h1_ops = {
     .start = back_start,
     .body = back_body,
     .trailers = back_trailers,
+    .is_fluent = back_is_fluent,
     .resume = back_resume,
     .cancel = back_cancel,
 };
@@ -325,12 +332,19 @@ static void back_at_end(struct back_h1 *b)
     back_h1_close(b);
 }
 
+/* Only what goes on as one piece is read in large ones: of that no more stays here than the client's socket doesn't take. */
+static size_t reading_size(const struct back_h1 *b)
+{
+    bool as_it_comes = b->framing == HTTP_LENGTH ? b->left >= GATEWAY_BULK_SIZE : b->framing == HTTP_UNTIL_CLOSE;
+    return b->state == RESPONSE_BODY && as_it_comes ? exchange_response_piece(b->x) : GATEWAY_PLAIN_SIZE;
+}
+
 static ssize_t read_more(struct back_h1 *b, char **ret_window)
 {
     struct gateway *gw = b->t.gw;
     if (!b->in) {
         *ret_window = gw->plain_back;
-        return transport_read_full(&b->t, gw->plain_back, GATEWAY_PLAIN_SIZE);
+        return transport_read_full(&b->t, gw->plain_back, reading_size(b));
     }
     int r = spill_reserve(&b->in, GATEWAY_PLAIN_SIZE / 4, HELD_MAX);
     if (r < 0)
@@ -349,7 +363,7 @@ void back_h1_input(struct back_h1 *b)
         (void)back_h1_idle_is_silent(b);
         return;
     }
-    for (int turn = 0; turn < READS_A_TURN; turn++) {
+    for (unsigned turn = 0; turn < GATEWAY_READS_A_TURN;) {
         if (b->in && !b->paused && (turn == 0 || b->state != RESPONSE_HEAD) && !process(b, b->in->data + b->in->start, spill_len(b->in), true))
             break;
         if (b->x != x || b->paused)
@@ -371,7 +385,8 @@ void back_h1_input(struct back_h1 *b)
         bool goes_on = window ? process(b, window, (size_t)n, false) : process(b, b->in->data + b->in->start, spill_len(b->in), true);
         if (!goes_on)
             break;
-        if (turn + 1 == READS_A_TURN)
+        turn += gateway_reading_cost((size_t)n);
+        if (turn >= GATEWAY_READS_A_TURN)
             io_defer(&b->t.gw->loop, &b->again);
     }
     exchange_response_flush(x);

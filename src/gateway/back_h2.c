@@ -157,6 +157,12 @@ static void back_trailers(void *self, const struct http_head *trailers)
     back_h2_send_later(stream->b);
 }
 
+static bool back_is_fluent(void *self)
+{
+    const struct back_stream *stream = self;
+    return h2_body_is_fluent(&stream->out);
+}
+
 static void back_resume(void *self)
 {
     struct back_stream *stream = self;
@@ -181,6 +187,7 @@ const struct back_ops back_h2_ops = {
     .start = back_start,
     .body = back_body,
     .trailers = back_trailers,
+    .is_fluent = back_is_fluent,
     .resume = back_resume,
     .cancel = back_cancel,
 };

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-enum { READS_A_TURN = 8, ALIVE_MS = 15000 };
+enum { ALIVE_MS = 15000 };
 
 void back_h2_send_later(struct back_h2 *b)
 {
@@ -96,8 +96,8 @@ void back_h2_close_idle(struct gateway *gw, struct back_group *group)
 /* False: the session is gone. */
 static bool read_all(struct back_h2 *b)
 {
-    for (int turn = 0; turn < READS_A_TURN && b->state != BACK_CLOSED; turn++) {
-        ssize_t n = transport_read_full(&b->t, b->gw->plain_back, GATEWAY_PLAIN_SIZE);
+    for (unsigned turn = 0; turn < GATEWAY_READS_A_TURN && b->state != BACK_CLOSED;) {
+        ssize_t n = transport_read_full(&b->t, b->gw->plain_back, GATEWAY_BULK_SIZE);
         if (n == -EAGAIN) {
             b->read_more = false;
             return true;
@@ -116,6 +116,7 @@ static bool read_all(struct back_h2 *b)
         }
         if (b->s.verdict != GLITCH_FINE)
             back_h2_leave(b);
+        turn += gateway_reading_cost((size_t)n);
     }
     b->read_more = true;
     back_h2_send_later(b);

@@ -269,6 +269,11 @@ bool exchange_takes_body(const struct exchange *x)
     return x->back && !x->back_congested && (!x->upgrade || x->state == EXCHANGE_TUNNEL);
 }
 
+size_t exchange_request_piece(const struct exchange *x)
+{
+    return x->back_ops->is_fluent(x->back) ? GATEWAY_BULK_SIZE : GATEWAY_PLAIN_SIZE;
+}
+
 /* The instance owes its answer from the last of the request on. */
 static void request_goes_on(struct exchange *x)
 {
@@ -449,6 +454,11 @@ void exchange_response_head(struct exchange *x, const struct http_head *head, bo
         begin_tunnel(x);
     else if (end)
         response_ended(x);
+}
+
+size_t exchange_response_piece(const struct exchange *x)
+{
+    return x->front_ops->is_fluent(x->front) ? GATEWAY_BULK_SIZE : GATEWAY_PLAIN_SIZE;
 }
 
 bool exchange_response_body(struct exchange *x, struct str piece, bool end)

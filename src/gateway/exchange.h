@@ -33,6 +33,8 @@ struct front_ops {
     void (*flush)(void *self);
     /* The request's body is wanted (again). Called from inside other callbacks: defer the reading. */
     void (*resume)(void *self);
+    /* Whether a large piece is likely to go on at once, as those before it did. */
+    bool (*is_fluent)(void *self);
     /* The response can't be completed: break it off so that the client notices. The exchange is over. */
     void (*abort)(void *self);
 };
@@ -43,6 +45,7 @@ struct back_ops {
     int (*start)(void *self, struct exchange *x);
     bool (*body)(void *self, struct str piece, bool end);
     void (*trailers)(void *self, const struct http_head *trailers);
+    bool (*is_fluent)(void *self);
     /* The response's body is wanted again. Defer the reading. */
     void (*resume)(void *self);
     /* The exchange is over before its end: drop the connection or reset the stream. */
@@ -120,6 +123,8 @@ void exchange_record_refusal(struct gateway *gw, const struct address *address, 
 /* ---- called by fronts ---- */
 /* Whether body pieces are wanted now; otherwise the front holds them and front_ops.resume will be called. */
 bool exchange_takes_body(const struct exchange *x);
+/* How much of a body that is passed on as it comes is worth reading at once. */
+size_t exchange_request_piece(const struct exchange *x);
 void exchange_request_body(struct exchange *x, struct str piece, bool end);
 void exchange_request_trailers(struct exchange *x, const struct http_head *trailers);
 /* front_ops.body said congested before; it no longer is. */
@@ -138,6 +143,8 @@ void exchange_back_refused(struct exchange *x, struct spill *request);
 /* back_ops.body said congested before; it no longer is. */
 void exchange_back_writable(struct exchange *x);
 void exchange_response_head(struct exchange *x, const struct http_head *head, bool end);
+/* As exchange_request_piece. */
+size_t exchange_response_piece(const struct exchange *x);
 /* False: the client is congested; back_ops.resume will be called. */
 bool exchange_response_body(struct exchange *x, struct str piece, bool end);
 void exchange_response_trailers(struct exchange *x, const struct http_head *trailers);

@@ -16,7 +16,7 @@
 
 enum front_state { FRONT_HEAD, FRONT_BODY, FRONT_TRAILERS, FRONT_WAIT, FRONT_TUNNEL };
 enum timer_reason { TIMER_IDLE, TIMER_HEAD, TIMER_BODY, TIMER_STALL, TIMER_NONE };
-enum { READS_A_TURN = 8, HELD_MAX = HTTP_HEAD_SIZE_MAX + 2 * GATEWAY_PLAIN_SIZE, COALESCE_MAX = 16 * 1024 };
+enum { HELD_MAX = HTTP_HEAD_SIZE_MAX + 2 * GATEWAY_PLAIN_SIZE, COALESCE_MAX = 16 * 1024 };
 
 static const struct front_ops front_h1_ops;
 
@@ -238,7 +238,7 @@ static bool front_body(void *self, struct str piece, bool end)
         write_with_head(client, piece);
     if (end)
         response_done(client);
-    else if (client->gw->tx_len >= TRANSPORT_SCRATCH)
+    else if (transport_has_gathered(&client->t))
         transport_flush(&client->t);
     return !congested(client);
 }
@@ -273,6 +273,12 @@ static void front_flush(void *self)
         congested(client);
 }
 
+static bool front_is_fluent(void *self)
+{
+    const struct client *client = self;
+    return transport_is_fluent(&client->t);
+}
+
 static void front_resume(void *self)
 {
     struct client *client = self;
@@ -293,6 +299,7 @@ static const struct front_ops front_h1_ops = {
     .body = front_body,
     .trailers = front_trailers,
     .flush = front_flush,
+    .is_fluent = front_is_fluent,
     .resume = front_resume,
     .abort = front_abort,
 };
@@ -517,12 +524,19 @@ static bool process(struct client *client, const char *data, size_t len, bool in
     return true;
 }
 
+/* Only what goes on as one piece is read in large ones: of that no more stays here than the instance's socket doesn't take. */
+static size_t reading_size(const struct front_h1 *h1)
+{
+    bool as_it_comes = h1->state == FRONT_BODY && h1->framing == HTTP_LENGTH && h1->body_left >= GATEWAY_BULK_SIZE;
+    return as_it_comes ? exchange_request_piece(h1->x) : GATEWAY_PLAIN_SIZE;
+}
+
 static ssize_t read_more(struct client *client, char **ret_window)
 {
     struct front_h1 *h1 = &client->h1;
     if (!h1->in) {
         *ret_window = client->gw->plain_in;
-        return transport_read_full(&client->t, client->gw->plain_in, GATEWAY_PLAIN_SIZE);
+        return transport_read_full(&client->t, client->gw->plain_in, reading_size(h1));
     }
     int r = spill_reserve(&h1->in, GATEWAY_PLAIN_SIZE / 4, HELD_MAX);
     if (r < 0)
@@ -552,7 +566,7 @@ void front_h1_input(struct client *client)
         return;
     if (h1->in && wants_input(client) && !process(client, h1->in->data + h1->in->start, spill_len(h1->in), true))
         return;
-    for (int turn = 0; turn < READS_A_TURN && wants_input(client); turn++) {
+    for (unsigned turn = 0; turn < GATEWAY_READS_A_TURN && wants_input(client);) {
         char *window;
         ssize_t n = read_more(client, &window);
         if (n == -EAGAIN)
@@ -568,6 +582,9 @@ void front_h1_input(struct client *client)
         bool goes_on = window ? process(client, window, (size_t)n, false) : process(client, h1->in->data + h1->in->start, spill_len(h1->in), true);
         if (!goes_on)
             return;
+        if (h1->state == FRONT_BODY && h1->framing == HTTP_LENGTH)
+            patience_note(&client->t, (size_t)n, h1->body_left - spill_len(h1->in));
+        turn += gateway_reading_cost((size_t)n);
     }
     if (client->state != CLIENT_H1)
         return;

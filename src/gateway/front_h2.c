@@ -9,7 +9,7 @@
 #include "gateway/forward.h"
 #include "gateway/h2_session.h"
 
-enum { READS_A_TURN = 8, SWEEP_MS = 10000, DRAIN_NOTICE_MS = 500, WINDOW_MAX = H2_CONNECTION_WINDOW, READ_WHILE_HELD_MAX = 256 * 1024 };
+enum { SWEEP_MS = 10000, DRAIN_NOTICE_MS = 500, WINDOW_MAX = H2_CONNECTION_WINDOW, READ_WHILE_HELD_MAX = 256 * 1024 };
 
 struct front_stream {
     struct h2_body out;
@@ -195,6 +195,12 @@ static void front_flush(void *self)
     send_later(stream->h2);
 }
 
+static bool front_is_fluent(void *self)
+{
+    const struct front_stream *stream = self;
+    return h2_body_is_fluent(&stream->out);
+}
+
 static void front_resume(void *self)
 {
     struct front_stream *stream = self;
@@ -214,6 +220,7 @@ static const struct front_ops front_h2_ops = {
     .body = front_body,
     .trailers = front_trailers,
     .flush = front_flush,
+    .is_fluent = front_is_fluent,
     .resume = front_resume,
     .abort = front_abort,
 };
@@ -538,12 +545,12 @@ static bool read_all(struct client *client)
 {
     struct front_h2 *h2 = client->h2;
     struct transport *t = &client->t;
-    for (int turn = 0; turn < READS_A_TURN; turn++) {
+    for (unsigned turn = 0; turn < GATEWAY_READS_A_TURN;) {
         if (spill_len(t->tx) > READ_WHILE_HELD_MAX) { /* it doesn't read what it asked for */
             h2->read_more = true;
             return true;
         }
-        ssize_t n = transport_read_full(t, client->gw->plain_in, GATEWAY_PLAIN_SIZE);
+        ssize_t n = transport_read_full(t, client->gw->plain_in, GATEWAY_BULK_SIZE);
         if (n == -EAGAIN) {
             h2->read_more = false;
             return true;
@@ -554,6 +561,7 @@ static bool read_all(struct client *client)
         }
         if (!receive(client, (size_t)n))
             return false;
+        turn += gateway_reading_cost((size_t)n);
     }
     h2->read_more = true;
     send_later(h2);

@@ -26,8 +26,8 @@ static int scratches_init(struct gateway *gw)
 {
     gw->rx_scratch = malloc(TRANSPORT_SCRATCH);
     gw->tx_scratch = malloc(TRANSPORT_GATHER);
-    gw->plain_in = malloc(GATEWAY_PLAIN_SIZE);
-    gw->plain_back = malloc(GATEWAY_PLAIN_SIZE);
+    gw->plain_in = malloc(GATEWAY_BULK_SIZE);
+    gw->plain_back = malloc(GATEWAY_BULK_SIZE);
     gw->head_out = malloc(GATEWAY_HEAD_SIZE);
     gw->head_held = malloc(GATEWAY_HEAD_SIZE);
     gw->h2 = h2_shared_new();

@@ -26,6 +26,9 @@ struct back_groups;
 
 enum {
     GATEWAY_PLAIN_SIZE = 63 * 1024,         /* one reading's plaintext: with its framing it fits one segment of 64 KiB, where a few bytes more cost two */
+    /* The same for a receiver that takes all of it at once: a quarter of the system calls, acknowledgements and wakes. */
+    GATEWAY_BULK_SIZE = 4 * GATEWAY_PLAIN_SIZE,
+    GATEWAY_READS_A_TURN = 8,               /* of GATEWAY_PLAIN_SIZE; then others have theirs */
     GATEWAY_HEAD_SIZE = 40 * 1024,          /* a head as we send it: the largest we accept, and what we add */
     GATEWAY_RECORDS_BATCH = 8,              /* records in one atomic write to the logger's pipe */
     GATEWAY_ACCEPTS_A_ROUND = 4,
@@ -85,11 +88,15 @@ struct gateway {
 
     /* Scratches (see transport.h) and what is valid during one callback only. */
     struct transport *rx_owner, *tx_owner;
-    size_t rx_start, rx_end, tx_len;
+    size_t rx_start, rx_end, rx_room, tx_len;
     char *rx_scratch, *tx_scratch;   /* TRANSPORT_SCRATCH, TRANSPORT_GATHER */
-    char *plain_in, *plain_back;     /* GATEWAY_PLAIN_SIZE each: read from clients, from instances */
+    char *plain_in, *plain_back;     /* GATEWAY_BULK_SIZE each: read from clients, from instances */
     char *head_out;                  /* GATEWAY_HEAD_SIZE */
     struct http_head head_in, head_back;
+
+    size_t tx_held;                  /* memory of all that sockets did not take */
+    struct transport *patient;       /* see patience.h */
+    struct io_timer patience;
 
     struct h2_shared *h2;            /* HTTP/2's scratches (h2_session.h) */
 
@@ -114,6 +121,12 @@ void gateway_take_tls(struct gateway *gw, struct tls_context *tls);
 void gateway_drain(struct gateway *gw);
 /* Calls drained if it is due. */
 void gateway_note_drained(struct gateway *gw);
+
+/* What a reading of n bytes counts of GATEWAY_READS_A_TURN. */
+static inline unsigned gateway_reading_cost(size_t n)
+{
+    return n <= GATEWAY_PLAIN_SIZE ? 1 : (unsigned)((n + GATEWAY_PLAIN_SIZE - 1) / GATEWAY_PLAIN_SIZE);
+}
 
 static inline const struct image_surface *gateway_surface(const struct gateway *gw)
 {

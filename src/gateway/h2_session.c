@@ -317,7 +317,7 @@ static ssize_t on_read_body(nghttp2_session *ng, int32_t stream_id, uint8_t *buf
     struct h2_body *body = source->ptr;
     size_t left = spill_len(body->held) + body->direct.len;
     (void)buffer;
-    if (session->gw->tx_owner == session->t && session->gw->tx_len >= TRANSPORT_SCRATCH) {
+    if (transport_has_gathered(session->t)) {
         record_write(session);
         transport_flush(session->t);
     }
@@ -495,6 +495,14 @@ bool h2_body_write(struct h2_body *body, struct str piece, bool end)
     if (!end && spill_len(body->held) >= H2_HELD_LOW)
         body->congested = true;
     return !body->congested;
+}
+
+bool h2_body_is_fluent(const struct h2_body *body)
+{
+    const struct h2_session *session = body->session;
+    return !body->held && transport_is_fluent(session->t) &&
+           nghttp2_session_get_remote_window_size(session->ng) >= GATEWAY_BULK_SIZE &&
+           nghttp2_session_get_stream_remote_window_size(session->ng, body->stream_id) >= GATEWAY_BULK_SIZE;
 }
 
 void h2_body_write_trailers(struct h2_body *body, const struct http_head *trailers)

@@ -100,6 +100,8 @@ nghttp2_data_provider h2_body_provider(struct h2_body *body);
 /* Takes a piece: sent at once where that saves a copy, or held. False: congested, drained will be called. The stream may have been closed
  * when it returns (its memory lives to the end of the round). Without memory, or past the worker's cap, the stream is reset. */
 bool h2_body_write(struct h2_body *body, struct str piece, bool end);
+/* Whether a large piece would go on at once: windows are open and the transport is fluent. */
+bool h2_body_is_fluent(const struct h2_body *body);
 /* Ends it with trailers. */
 void h2_body_write_trailers(struct h2_body *body, const struct http_head *trailers);
 /* The stream is closed. Twice is fine. */

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-enum { SPILL_MIN = 1024 };
+enum { SPILL_MIN = 1024, SPILL_DOUBLES = 64 * 1024 /* beyond, it grows by as much: few appends reach that far */ };
 
 int spill_reserve(struct spill **spill, size_t n, size_t max)
 {
@@ -20,8 +20,10 @@ int spill_reserve(struct spill **spill, size_t n, size_t max)
         return 0;
     }
     size_t cap = SPILL_MIN;
-    while (cap < held + n)
+    while (cap < held + n && cap < SPILL_DOUBLES)
         cap *= 2;
+    if (cap < held + n)
+        cap = (held + n + SPILL_DOUBLES - 1) / SPILL_DOUBLES * SPILL_DOUBLES;
     struct spill *grown = malloc(sizeof *grown + cap);
     if (!grown)
         return -ENOMEM;

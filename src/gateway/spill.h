@@ -16,6 +16,12 @@ static inline size_t spill_len(const struct spill *spill)
     return spill ? spill->end - spill->start : 0;
 }
 
+/* The memory it takes, bytes or not. */
+static inline size_t spill_size(const struct spill *spill)
+{
+    return spill ? spill->cap : 0;
+}
+
 static inline struct str spill_str(const struct spill *spill)
 {
     return spill ? str_make(spill->data + spill->start, spill->end - spill->start) : STR_NONE;

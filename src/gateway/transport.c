@@ -9,7 +9,7 @@
 
 #include "gateway/gateway.h"
 
-enum { GATHER_MAX = 16 * 1024 };
+enum { GATHER_MAX = 16 * 1024, LARGE_WRITE = 32 * 1024, FLUENT_AFTER = 4 };
 
 /* ---- the receiving scratch ---- */
 
@@ -25,7 +25,7 @@ static void park_rx(struct gateway *gw)
 
 static int socket_read(struct transport *t, void *buffer, size_t n)
 {
-    if (!t->readable)
+    if (!t->readable || n == 0)
         return -EAGAIN;
     ssize_t r = read(t->io.fd, buffer, n);
     if (r < 0) {
@@ -58,7 +58,7 @@ static int rx_take(struct transport *t, char *out, size_t n)
         park_rx(gw);
         if (t->failed)
             return -EPIPE;
-        int r = socket_read(t, gw->rx_scratch, TRANSPORT_SCRATCH);
+        int r = socket_read(t, gw->rx_scratch, gw->rx_room);
         if (r <= 0)
             return r;
         gw->rx_owner = t;
@@ -73,6 +73,45 @@ static int rx_take(struct transport *t, char *out, size_t n)
 }
 
 /* ---- the sending scratch ---- */
+
+/* Behind what is held already. 0 or a negative errno (failed). */
+static int hold(struct transport *t, struct str bytes)
+{
+    size_t before = spill_size(t->tx);
+    int r = spill_append(&t->tx, bytes, TRANSPORT_SPILL_MAX);
+    t->gw->tx_held += spill_size(t->tx) - before;
+    if (r < 0)
+        t->failed = true;
+    return r;
+}
+
+static void let_go(struct transport *t, size_t n)
+{
+    size_t before = spill_size(t->tx);
+    spill_consume(&t->tx, n);
+    if (before)
+        t->gw->tx_held -= before - spill_size(t->tx);
+}
+
+/* A write of that size was over; what the socket didn't take is held. */
+static void note_written(struct transport *t, size_t size)
+{
+    if (t->tx)
+        t->n_taken = 0;
+    else if (size >= LARGE_WRITE && t->n_taken < FLUENT_AFTER)
+        t->n_taken++;
+}
+
+bool transport_is_fluent(const struct transport *t)
+{
+    return t->n_taken >= FLUENT_AFTER && !t->tx && t->gw->tx_held < TRANSPORT_HELD_FLUENT;
+}
+
+bool transport_has_gathered(const struct transport *t)
+{
+    return t->gw->tx_owner == t && t->gw->tx_len >= TRANSPORT_FLUSH &&
+           (t->gw->tx_len >= TRANSPORT_FLUSH_FLUENT || !transport_is_fluent(t));
+}
 
 /* What the kernel takes now: its length, or a negative errno. */
 static ssize_t socket_push(struct transport *t, struct str bytes)
@@ -99,9 +138,8 @@ static int socket_write(struct transport *t, struct str bytes)
     ssize_t done = t->tx || !t->writable ? 0 : socket_push(t, bytes);
     if (done < 0)
         return (int)done;
-    int r = spill_append(&t->tx, str_skip(bytes, (size_t)done), TRANSPORT_SPILL_MAX);
-    if (r < 0)
-        t->failed = true;
+    int r = hold(t, str_skip(bytes, (size_t)done));
+    note_written(t, bytes.len);
     return r;
 }
 
@@ -209,8 +247,9 @@ void transport_close(struct transport *t)
         flush_gathered(t->gw);
     SSL_free(t->ssl);
     t->ssl = NULL;
-    spill_free(&t->tx);
+    let_go(t, SIZE_MAX);
     spill_free(&t->rx);
+    patience_forget(t);
     if (t->io.fd >= 0)
         close(t->io.fd);
     t->io.fd = -1;
@@ -259,6 +298,7 @@ static int ssl_result(struct transport *t, int r)
 
 int transport_handshake(struct transport *t)
 {
+    t->gw->rx_room = TRANSPORT_READ_MIN;
     forget_errors();
     int r = SSL_do_handshake(t->ssl);
     if (r == 1)
@@ -271,15 +311,29 @@ int transport_handshake(struct transport *t)
     return r;
 }
 
-ssize_t transport_read(struct transport *t, void *buffer, size_t n)
+/* As much as n bytes of plaintext need, records' heads and tags included, so that little is left over; within what a reading takes anyway. */
+static size_t ciphertext_of(size_t n)
+{
+    size_t needed = n + n / 512;
+    return needed < TRANSPORT_READ_MIN ? TRANSPORT_READ_MIN : needed < TRANSPORT_SCRATCH ? needed : TRANSPORT_SCRATCH;
+}
+
+/* room: ciphertext that may be read for it; 0: only what is at hand. */
+static ssize_t read_some(struct transport *t, void *buffer, size_t n, size_t room)
 {
     if (t->failed)
         return -EPIPE;
     if (!t->ssl)
         return t->ended ? 0 : socket_read(t, buffer, n);
+    t->gw->rx_room = room;
     forget_errors();
     int r = SSL_read(t->ssl, buffer, n > INT32_MAX ? INT32_MAX : (int)n);
     return r > 0 ? r : ssl_result(t, r);
+}
+
+ssize_t transport_read(struct transport *t, void *buffer, size_t n)
+{
+    return read_some(t, buffer, n, ciphertext_of(n));
 }
 
 bool transport_has_input(const struct transport *t)
@@ -292,7 +346,9 @@ ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
 {
     size_t done = 0;
     while (done < n) {
-        ssize_t r = transport_read(t, (char *)buffer + done, n - done);
+        size_t rest = n - done;
+        bool nearly_full = rest < n / 8; /* not worth another call of the system */
+        ssize_t r = read_some(t, (char *)buffer + done, rest, nearly_full && t->ssl ? 0 : ciphertext_of(rest));
         if (r <= 0)
             return done ? (ssize_t)done : r;
         done += (size_t)r;
@@ -305,6 +361,9 @@ ssize_t transport_read_full(struct transport *t, void *buffer, size_t n)
 /* What the kernel takes of these now, spilling the rest. */
 static int push_parts(struct transport *t, struct iovec *parts, int n)
 {
+    size_t size = 0;
+    for (int i = 0; i < n; i++)
+        size += parts[i].iov_len;
     while (n > 0) {
         ssize_t w = writev(t->io.fd, parts, n);
         if (w < 0 && errno == EINTR)
@@ -326,9 +385,8 @@ static int push_parts(struct transport *t, struct iovec *parts, int n)
     }
     int r = 0;
     for (; n > 0 && r == 0; parts++, n--)
-        r = spill_append(&t->tx, str_make(parts->iov_base, parts->iov_len), TRANSPORT_SPILL_MAX);
-    if (r < 0)
-        t->failed = true;
+        r = hold(t, str_make(parts->iov_base, parts->iov_len));
+    note_written(t, size);
     return r;
 }
 
@@ -401,7 +459,7 @@ int transport_flush(struct transport *t)
         ssize_t done = socket_push(t, spill_str(t->tx));
         if (done < 0)
             return (int)done;
-        spill_consume(&t->tx, (size_t)done);
+        let_go(t, (size_t)done);
     }
     if (t->failed)
         return -EPIPE;

@@ -10,14 +10,19 @@
 #include <sys/types.h>
 
 #include "base/str.h"
+#include "gateway/patience.h"
 #include "gateway/spill.h"
 #include "io/loop.h"
 
 struct gateway;
 
 enum {
-    TRANSPORT_SCRATCH = 64 * 1024,
-    TRANSPORT_GATHER = 160 * 1024,
+    TRANSPORT_SCRATCH = 256 * 1024,
+    TRANSPORT_READ_MIN = 64 * 1024,  /* of ciphertext at once; more only where more plaintext is wanted */
+    TRANSPORT_FLUSH = 64 * 1024,     /* enough gathered for one write; of a fluent transport: */
+    TRANSPORT_FLUSH_FLUENT = 250 * 1024,
+    TRANSPORT_GATHER = 384 * 1024,
+    TRANSPORT_HELD_FLUENT = 16 << 20, /* a worker whose connections hold more than this in all hands nobody large pieces */
     TRANSPORT_PARTS_MAX = 3,
     TRANSPORT_SPILL_MAX = 1 << 20,   /* a peer that doesn't read: its writers have paused long before */
 };
@@ -35,6 +40,8 @@ struct transport {
     bool ended;          /* read returned 0 */
     bool cut_short;      /* TLS, and it ended without saying so: what came before may not have been all (RFC 9112 section 9.8) */
     bool failed;         /* no further I/O makes sense */
+    uint8_t n_taken;     /* large writes, one after the other, that the socket took whole */
+    struct patience patience;
 };
 
 /* Takes the descriptor and the SSL object (may be NULL); watches it edge-triggered. 0 or a negative errno (descriptor and SSL freed). */
@@ -54,7 +61,7 @@ int transport_handshake(struct transport *t) must_check;
 ssize_t transport_read(struct transport *t, void *buffer, size_t n) must_check;
 /* Whether a read could do better than EAGAIN: in the socket, as ciphertext at hand, or decrypted already. */
 bool transport_has_input(const struct transport *t);
-/* As transport_read, again and again until the buffer is full or there is nothing more now; what was read wins over an end or an error,
+/* As transport_read, again and again until the buffer is full (or nearly) or there is nothing more now; what was read wins over an end or an error,
  * which the next call reports. */
 ssize_t transport_read_full(struct transport *t, void *buffer, size_t n) must_check;
 /* Takes all of it: gathered, written, or spilled. 0 or a negative errno (failed). */
@@ -67,6 +74,10 @@ static inline bool transport_is_congested(const struct transport *t)
 {
     return t->tx != NULL;
 }
+/* The socket took the last large writes whole: it may well take a larger one, of which otherwise the rest would have to be held. */
+bool transport_is_fluent(const struct transport *t);
+/* So much was gathered that it should be flushed. */
+bool transport_has_gathered(const struct transport *t);
 /* Tells the peer that nothing follows (close_notify where TLS, then FIN); reading may go on. */
 void transport_shutdown(struct transport *t);
 

@@ -53,14 +53,12 @@ static int do_honest_work(const struct attempt_world *w)
 {
     char byte;
     const int one = 1;
-    int error;
-    socklen_t size = sizeof error;
     if (w->listener < 0 || w->listener >= IPC_SLOTS_END || w->broker >= IPC_SLOTS_END || w->connection < IPC_SLOTS_END)
         return SURVIVED;
     int client = accept4(w->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client < IPC_SLOTS_END || read(client, &byte, 1) != 1 || write(client, &byte, 1) != 1)
         return SURVIVED;
-    if (setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 || getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+    if (setsockopt(client, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one) < 0)
         return SURVIVED;
     void *memory = malloc(1 << 22);
     if (!memory || shutdown(client, SHUT_WR) < 0 || slots_close(w->listener) < 0)

@@ -1,4 +1,5 @@
 """What must pass whole: bodies of every framing, interim responses, ranges, trailers, streams, tunnels; and what must wait for a slow side."""
+import concurrent.futures
 import os
 import socket
 import subprocess
@@ -193,6 +194,65 @@ def test_an_instance_that_does_not_read_stops_the_client_not_the_gate(standin, g
         assert sent < 100_000_000
         assert memory_kb(gw) - before < 8000
     listener.close()
+
+
+def test_a_fast_upload_that_pauses_is_passed_on_up_to_the_pause(gateway):
+    """The gate may wait for more of a client that sends much, but not for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gw = gateway({"sink": {"host": "gw", "port": listener.getsockname()[1], "address": "127.0.0.1"}}, [{"from": "clients", "to": "sink", "over": "main"}])
+        with gw.tls("macbook", "sink") as tls:
+            tls.sendall(b"POST / HTTP/1.1\r\nHost: sink.home.example\r\nContent-Length: 2000000000\r\n\r\n")
+            instance, _ = listener.accept()
+            with instance:
+                instance.settimeout(10)
+                got = b""
+                while b"\r\n\r\n" not in got:
+                    got += instance.recv(65536)
+                received, sent = len(got.split(b"\r\n\r\n", 1)[1]), 0
+                for _ in range(2):
+                    tls.settimeout(0.3)
+                    try:  # until all buffers are full: what follows comes as fast as it can be read
+                        while True:
+                            sent += tls.send(b"x" * 16384)
+                    except (socket.timeout, TimeoutError):
+                        pass
+                    while received < sent:
+                        received += len(instance.recv(1 << 20))
+                    tls.settimeout(10)
+                    sent += tls.send(b"x" * 16384)
+                    while received < sent:  # times out where that is never passed on
+                        received += len(instance.recv(1 << 20))
+
+
+def test_fast_downloads_that_stall_prevent_no_constant_memory(gw):
+    """Large pieces are for who takes them; when many stop at once, what is held in all stays within the worker's bound."""
+    gw.get("macbook", "grafana")
+    before, stalled = memory_kb(gw), []
+    try:
+        for _ in range(100):
+            tls = gw.tls("macbook", "grafana")
+            stalled.append(tls)
+            tls.sendall(b"GET /bytes/2000000000 HTTP/1.1\r\n" + HOST + b"\r\n")
+            got = 0
+            while got < 3_000_000:
+                got += len(tls.recv(1 << 20))
+        assert gw.get("macbook", "grafana").status == 200, "the others are served"
+        assert memory_kb(gw) - before < 100 * 200 + 16_384
+    finally:
+        for tls in stalled:
+            tls.close()
+
+
+def test_fast_transfers_starve_nobody(gw):
+    gw.get("macbook", "grafana")
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        fast = [pool.submit(gw.curl, "macbook", "grafana", "/bytes/400000000", "--http1.1", "--output", "/dev/null") for _ in range(3)]
+        n_small = 0
+        while not all(transfer.done() for transfer in fast):
+            assert gw.get("macbook", "grafana").status == 200
+            n_small += 1
+        assert all(transfer.result().returncode == 0 for transfer in fast)
+    assert n_small >= 10
 
 
 def test_large_transfers_are_whole(gw):

@@ -1,4 +1,4 @@
-/* Transports: writes that are larger than what is gathered, behind a socket that takes nothing. */
+/* Transports: writes that are larger than what is gathered, behind a socket that takes nothing; who is handed large pieces. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,7 +54,7 @@ static void test_a_large_piece_behind_a_full_socket_overflows_nothing_and_arrive
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
     assert_int_equal(transport_init(&t, &gw, ends[0], NULL, ignore), 0);
     size_t filled = fill(ends[0]);
-    size_t large = 3 * (size_t)TRANSPORT_GATHER;
+    size_t large = 2 * (size_t)TRANSPORT_GATHER;
     char *piece = malloc(large), *got = malloc(filled + large);
     memset(piece, 'x', large);
     assert_int_equal(transport_write(&t, STR("size\r\n")), 0); /* gathered; found not to fit when the piece comes */
@@ -79,10 +79,102 @@ static void test_a_large_piece_behind_a_full_socket_overflows_nothing_and_arrive
     free(got);
 }
 
+/* A reader with a socket of its own, and what the gateway wrote to it. */
+struct reader {
+    struct transport t;
+    int end;
+};
+
+static void reader_init(struct reader *r, int size)
+{
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    assert_int_equal(setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    assert_int_equal(transport_init(&r->t, &gw, ends[0], NULL, ignore), 0);
+    r->end = ends[1];
+}
+
+static void reader_read(struct reader *r)
+{
+    static char bytes[65536];
+    while (read(r->end, bytes, sizeof bytes) > 0)
+        ;
+}
+
+/* As a relay does: large pieces to who is fluent, ordinary ones to others, none to who is congested. */
+static size_t reader_send(struct reader *r)
+{
+    static char piece[GATEWAY_BULK_SIZE];
+    size_t n = transport_is_fluent(&r->t) ? GATEWAY_BULK_SIZE : GATEWAY_PLAIN_SIZE;
+    assert_int_equal(transport_write(&r->t, str_make(piece, n)), 0);
+    assert_true(transport_flush(&r->t) >= 0);
+    return n;
+}
+
+static void reader_become_fluent(struct reader *r)
+{
+    for (int i = 0; i < 8; i++) {
+        reader_send(r);
+        reader_read(r);
+    }
+}
+
+static void reader_deinit(struct reader *r)
+{
+    transport_close(&r->t);
+    close(r->end);
+}
+
+static void test_large_pieces_are_for_who_took_the_last_ones_whole(void **state)
+{
+    (void)state;
+    struct reader r;
+    reader_init(&r, 1 << 20);
+    assert_int_equal(reader_send(&r), GATEWAY_PLAIN_SIZE);
+    reader_become_fluent(&r);
+    assert_int_equal(reader_send(&r), GATEWAY_BULK_SIZE);
+    while (!transport_is_congested(&r.t))
+        reader_send(&r);
+    assert_false(transport_is_fluent(&r.t));
+    while (transport_is_congested(&r.t)) {
+        reader_read(&r);
+        r.t.writable = true;
+        assert_true(transport_flush(&r.t) >= 0);
+    }
+    assert_int_equal(gw.tx_held, 0);
+    assert_int_equal(reader_send(&r), GATEWAY_PLAIN_SIZE); /* trust is earned again */
+    reader_deinit(&r);
+}
+
+static void test_many_fast_readers_that_stall_prevent_no_bound_on_what_is_held(void **state)
+{
+    (void)state;
+    enum { READERS = 240 };
+    static struct reader readers[READERS];
+    int n = 0;
+    for (; n < READERS && gw.tx_held < TRANSPORT_HELD_FLUENT; n++) {
+        reader_init(&readers[n], 192 * 1024);
+        reader_become_fluent(&readers[n]);
+        while (!transport_is_congested(&readers[n].t))
+            reader_send(&readers[n]);
+    }
+    assert_true(n < READERS - 1);
+    assert_true(gw.tx_held < TRANSPORT_HELD_FLUENT + 2 * GATEWAY_BULK_SIZE);
+    reader_init(&readers[n], 192 * 1024);
+    reader_become_fluent(&readers[n]);
+    assert_int_equal(reader_send(&readers[n]), GATEWAY_PLAIN_SIZE); /* from here on all cost what any reader may cost */
+    n++;
+    while (n-- > 0)
+        reader_deinit(&readers[n]);
+    assert_int_equal(gw.tx_held, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_large_piece_behind_a_full_socket_overflows_nothing_and_arrives_in_order),
+        cmocka_unit_test(test_large_pieces_are_for_who_took_the_last_ones_whole),
+        cmocka_unit_test(test_many_fast_readers_that_stall_prevent_no_bound_on_what_is_held),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
