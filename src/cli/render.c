@@ -374,9 +374,9 @@ int cli_render(int argc, char **argv)
         return CLI_UNKNOWN;
     given.declaration = &declaration;
     given.model = declaration.model;
-    char revision[REVISION_DIGITS + 1] = "";
-    if (revision_of(buf_str(&declaration.source), revision))
-        given.revision = given.nftables.revision = str_of(revision);
+    char revision[REVISION_DIGITS + 1];
+    revision_of(buf_str(&declaration.source), revision);
+    given.revision = given.nftables.revision = str_of(revision);
     cleanup_buf struct buf base;
     buf_init(&base, BASE_MAX);
     if (given.base_path && !cli_file_read("render", given.base_path, &base))

@@ -302,8 +302,7 @@ static int run(struct compiler *c)
     struct model_findings findings;
     struct compile_output output;
     struct error err = { "" };
-    if (!revision_of(c->source, revision))
-        return -EIO;
+    revision_of(c->source, revision);
     int r = model_read(c->source, str_of(base_name(c->ask.file)), &model, &findings);
     if (r < 0)
         return r;

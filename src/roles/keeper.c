@@ -24,6 +24,7 @@ enum {
     SECURE_HEAP_SIZE = 1 << 20, /* keys of every surface, and the text of the one being read or written */
     SECURE_HEAP_UNIT = 32,
     CHECK_EVERY_S = 60,
+    AUTHORITY_AFTER_MS = 200,
     RETRY_FIRST_S = 300,
     RETRY_MAX_S = 6 * 3600,
     PATHS_MAX = 300,
@@ -180,6 +181,12 @@ static bool needs_new_start(struct keeper *keeper, struct image keys, char *cons
     return is_new;
 }
 
+/* b: 0 if there is none. */
+static int64_t earliest(int64_t a, int64_t b)
+{
+    return b != 0 && b < a ? b : a;
+}
+
 struct places {
     char **directories;
     size_t n;
@@ -251,9 +258,19 @@ static void watch(struct keeper *keeper, int fd, void *mark)
         log_error("epoll: %s", strerror(errno));
 }
 
+/* Also where no certificate is the internal CA's: 'postern ca export' is to have something to give. */
+static void open_authorities(struct keeper *keeper)
+{
+    struct error err;
+    for (uint32_t i = 0; i < keeper->n_surfaces; i++)
+        if (keeper_authority_open(keeper, keeper->surfaces[i].domain, &err) < 0)
+            log_error("the internal CA: %s", err.text);
+}
+
 static void run(struct keeper *keeper, const struct places *places)
 {
     int64_t look_ms = next_look_ms(keeper);
+    int64_t authority_ms = keeper_now_ms() + AUTHORITY_AFTER_MS; /* making one takes several fsync: the first handshakes don't wait for it */
     bool go_on = true;
 
     watch(keeper, IPC_PARENT_FD, keeper);
@@ -262,7 +279,7 @@ static void run(struct keeper *keeper, const struct places *places)
     while (go_on) {
         /* One event at a time: handling one may close the channel that another is about. */
         struct epoll_event event;
-        int64_t due_ms = keeper->files_due_ms && keeper->files_due_ms < look_ms ? keeper->files_due_ms : look_ms, left = due_ms - keeper_now_ms();
+        int64_t due_ms = earliest(earliest(look_ms, keeper->files_due_ms), authority_ms), left = due_ms - keeper_now_ms();
         int n = epoll_wait(keeper->epoll, &event, 1, left > 0 ? (int)left : 0);
         if (n < 0 && errno != EINTR)
             break;
@@ -274,6 +291,10 @@ static void run(struct keeper *keeper, const struct places *places)
             keeper_acme_on_answer(keeper);
         else if (n > 0)
             keeper_channel_on_event(keeper, event.data.ptr, event.events);
+        if (authority_ms && keeper_now_ms() >= authority_ms) {
+            open_authorities(keeper);
+            authority_ms = 0;
+        }
         bool files_due = keeper->files_due_ms && keeper_now_ms() >= keeper->files_due_ms;
         /* What is due is done in time, however busy the workers keep us. */
         if (files_due || keeper_now_ms() >= look_ms) {
@@ -363,9 +384,6 @@ int main(void)
     } else {
         role_detach_image(keys);
         role_deinit(&role);
-        for (uint32_t i = 0; i < keeper.n_surfaces; i++)
-            if (keeper_authority_open(&keeper, keeper.surfaces[i].domain, &err) < 0)
-                log_error("the internal CA: %s", err.text);
         refresh_all(&keeper, true);
         run(&keeper, &places);
         status = EXIT_SUCCESS;

@@ -201,7 +201,7 @@ static void check_start(struct parent *parent)
         }
         all_run = all_run && child->status == IPC_ROLE_RUNNING;
     }
-    if (all_run)
+    if (all_run && !reload_start_observers(parent))
         begin_serving(parent);
 }
 

@@ -186,6 +186,8 @@ void reload_advance(struct parent *parent);
 void reload_run_deadline(struct parent *parent);
 /* Tells a watcher that has just started what is in force. */
 void reload_tell_watcher(struct parent *parent, struct child *watcher);
+/* Starts logger and watcher where they are missing; false: nothing was. */
+bool reload_start_observers(struct parent *parent);
 
 /* ---- listening sockets ---- */
 

@@ -248,11 +248,18 @@ static void start_role(struct parent *parent, enum ipc_role role, uint32_t surfa
         log_error("%s: %s", ipc_role_name(role), strerror(ENOMEM));
 }
 
+bool reload_start_observers(struct parent *parent)
+{
+    bool is_new = !child_find(parent, IPC_ROLE_LOGGER) || !child_find(parent, IPC_ROLE_WATCHER);
+    start_role(parent, IPC_ROLE_LOGGER, IMAGE_NONE, "", IMAGE_NONE);
+    start_role(parent, IPC_ROLE_WATCHER, IMAGE_NONE, "", IMAGE_NONE);
+    return is_new;
+}
+
 static void start_roles(struct parent *parent)
 {
-    static const enum ipc_role services[] = { IPC_ROLE_KEEPER, IPC_ROLE_BROKER, IPC_ROLE_LOGGER, IPC_ROLE_WATCHER };
-    for (size_t i = 0; i < ARRAY_SIZE(services); i++)
-        start_role(parent, services[i], IMAGE_NONE, "", IMAGE_NONE);
+    start_role(parent, IPC_ROLE_KEEPER, IMAGE_NONE, "", IMAGE_NONE);
+    start_role(parent, IPC_ROLE_BROKER, IMAGE_NONE, "", IMAGE_NONE);
     for (uint32_t number = 0; number < IMAGE_SURFACES_MAX; number++) {
         const struct image_surface *surface = generation_surface(parent->current, number);
         char name[IPC_NAME_MAX];
@@ -262,6 +269,9 @@ static void start_roles(struct parent *parent)
         for (uint32_t worker = 0; worker < n_workers_of(surface); worker++)
             start_role(parent, IPC_ROLE_WORKER, number, name, worker);
     }
+    /* At the first start they come when who serves is ready: what there is to record waits in the pipes. */
+    if (parent->state != PARENT_STARTING)
+        reload_start_observers(parent);
 }
 
 static void switch_roles(struct parent *parent)

@@ -94,6 +94,7 @@ def test_a_client_that_comes_before_the_workers_waits_and_gets_the_same_connecti
             for level, option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)):
                 assert accepted.getsockopt(level, option) == 1
     os.kill(gw.process.pid, signal.SIGTERM)
+    wait_until(lambda: "postern: ending" in gw.process.err(), what="it waits for the worker")
     gw.process.stop()  # the second ends at once what doesn't drain
 
 
