@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <time.h>
 
-enum { EVENTS_A_ROUND = 256 };
+enum { EVENTS_A_ROUND = 256, TIMERS_A_ROUND = 8 };
 
 uint64_t io_now_us(void)
 {
@@ -115,9 +115,9 @@ void io_timer_clear(struct io_loop *loop, struct io_timer *timer)
     loop->n_timers--;
 }
 
-static void sweep_slot(struct io_loop *loop, uint32_t slot)
+/* What is due of the slot goes to loop->due; the rest is for a later turn of the wheel. */
+static void collect_due(struct io_loop *loop, uint32_t slot)
 {
-    struct io_timer *due = NULL;
     struct io_timer *pending = loop->wheel[slot];
     loop->wheel[slot] = NULL;
     loop->wheel_used[slot / 64] &= ~(1ull << (slot % 64));
@@ -130,43 +130,44 @@ static void sweep_slot(struct io_loop *loop, uint32_t slot)
             wheel_insert(loop, timer);
             continue;
         }
-        timer->next = due;
-        timer->link = &due;
-        if (due)
-            due->link = &timer->next;
-        due = timer;
+        timer->next = loop->due;
+        timer->link = &loop->due;
+        if (timer->next)
+            timer->next->link = &timer->next;
+        loop->due = timer;
     }
-    while (due) {
-        struct io_timer *timer = due;
+}
+
+/* Tick by tick, and no more than TIMERS_A_ROUND: thousands that are due at once, as after a flood of connections, hold nobody up. */
+static void fire_timers(struct io_loop *loop)
+{
+    uint64_t now = loop->now_ms / IO_TICK_MS;
+    if (now > loop->tick + IO_WHEEL_SLOTS)
+        loop->tick = now - IO_WHEEL_SLOTS;
+    for (unsigned n = 0; n < TIMERS_A_ROUND;) {
+        struct io_timer *timer = loop->due;
+        if (!timer && loop->tick >= now)
+            return;
+        if (!timer) {
+            loop->tick++;
+            collect_due(loop, loop->tick % IO_WHEEL_SLOTS);
+            continue;
+        }
         wheel_remove(timer);
-        if (timer->due_ms > loop->now_ms) { /* put off by one that fired before it */
+        if (timer->due_ms > loop->now_ms) { /* put off since it was collected */
             wheel_insert(loop, timer);
             continue;
         }
         loop->n_timers--;
+        n++;
         timer->fire(timer);
-    }
-}
-
-static void sweep_timers(struct io_loop *loop)
-{
-    uint64_t now = loop->now_ms / IO_TICK_MS;
-    uint64_t behind = now - loop->tick;
-    if (behind > IO_WHEEL_SLOTS)
-        behind = IO_WHEEL_SLOTS;
-    uint64_t tick = now - behind;
-    loop->tick = now;
-    while (tick < now) {
-        tick++;
-        if (loop->wheel[tick % IO_WHEEL_SLOTS])
-            sweep_slot(loop, tick % IO_WHEEL_SLOTS);
     }
 }
 
 /* Milliseconds until the next slot with a timer in it (-1: none). Slots are only a hint: a timer may be due turns later. */
 static int wait_ms(const struct io_loop *loop)
 {
-    if (loop->deferred_first)
+    if (loop->deferred_first || loop->due)
         return 0;
     if (loop->n_timers == 0)
         return -1;
@@ -247,8 +248,7 @@ int io_loop_run(struct io_loop *loop)
                 source->ready(source, events[i].events);
         }
         run_deferred(loop);
-        if (loop->now_ms / IO_TICK_MS > loop->tick)
-            sweep_timers(loop);
+        fire_timers(loop);
         if (loop->round_over)
             loop->round_over(loop);
         release_graves(loop);

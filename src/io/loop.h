@@ -1,6 +1,7 @@
 /* The event loop of a single-threaded process: epoll, coarse timers, work put off to the end of a round.
  *
- * A round: wait; call each ready source; call what was put off with io_defer; fire due timers; call the round hook; free the dead.
+ * A round: wait; call each ready source; call what was put off with io_defer; fire some due timers (the others in the rounds that follow
+ * at once); call the round hook; free the dead.
  * Sources are edge-triggered unless said otherwise: a handler reads until EAGAIN or remembers that it did not.
  * Objects that own a source or timer may be destroyed inside any callback: they go to io_bury and are freed when the round is over, so
  * that an event already fetched for them finds memory that says "closed". */
@@ -44,6 +45,7 @@ struct io_loop {
     uint64_t tick;   /* the last one swept */
     struct io_timer *wheel[IO_WHEEL_SLOTS];
     uint64_t wheel_used[IO_WHEEL_SLOTS / 64];
+    struct io_timer *due; /* swept, and not fired yet */
     uint32_t n_timers;
     struct io_deferred *deferred_first, **deferred_last;
     struct io_grave *graves;
@@ -64,7 +66,7 @@ int io_rewatch(struct io_loop *loop, struct io_source *source, uint32_t events) 
 /* Stops watching without closing; the source's fd field is untouched. */
 void io_unwatch(struct io_loop *loop, struct io_source *source);
 
-/* Fires once, not before after_ms and at most two ticks later. Setting a set timer moves it; moving it later costs nothing. */
+/* Fires once, not before after_ms and at most two ticks later, but for a crowd of others that are due. Setting a set timer moves it; moving it later costs nothing. */
 void io_timer_set(struct io_loop *loop, struct io_timer *timer, uint64_t after_ms);
 void io_timer_clear(struct io_loop *loop, struct io_timer *timer);
 static inline bool io_timer_is_set(const struct io_timer *timer)

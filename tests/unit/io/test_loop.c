@@ -142,6 +142,44 @@ static void test_work_that_puts_itself_off_again_does_not_starve_events(void **s
     io_loop_deinit(&loop);
 }
 
+enum { CROWD = 400 };
+
+/* The first that fires brings an event; who is behind it in the crowd must not all come before that. */
+static void crowd_fired(struct io_timer *timer)
+{
+    struct probe *p = container_of(timer, struct probe, timer);
+    if ((*p->n_order)++ == 0)
+        assert_int_equal(eventfd_write(p->source.fd, 1), 0);
+}
+
+static void test_a_crowd_of_due_timers_does_not_hold_up_events_and_all_of_it_fires(void **state)
+{
+    (void)state;
+    static struct probe crowd[CROWD];
+    struct io_loop loop;
+    int n = 0, order[2], n_last = 0;
+    assert_int_equal(io_loop_init(&loop), 0);
+    struct probe p = { .loop = &loop, .source = { .fd = eventfd(0, EFD_CLOEXEC), .ready = source_stops } };
+    assert_int_equal(io_watch(&loop, &p.source, EPOLLIN | EPOLLET), 0);
+    for (int i = 0; i < CROWD; i++) {
+        crowd[i] = (struct probe){ .timer = { .fire = crowd_fired }, .n_order = &n, .source = p.source };
+        io_timer_set(&loop, &crowd[i].timer, 1);
+    }
+    assert_int_equal(io_loop_run(&loop), 0);
+    assert_in_range(n, 1, CROWD / 4);
+    for (int i = 0; i < 10; i++) /* taken back while they wait for their turn */
+        io_timer_clear(&loop, loop.due);
+    struct probe last = { .loop = &loop, .timer = { .fire = timer_fired }, .order = order, .n_order = &n_last, .stops = true };
+    io_timer_set(&loop, &last.timer, 100);
+    loop.stopping = false;
+    int n_left = (int)loop.n_timers - 1, n_before = n;
+    assert_int_equal(io_loop_run(&loop), 0);
+    assert_int_equal(n - n_before, n_left);
+    assert_int_equal(loop.n_timers, 0);
+    close(p.source.fd);
+    io_loop_deinit(&loop);
+}
+
 static void test_undeferred_work_does_not_run(void **state)
 {
     (void)state;
@@ -167,6 +205,7 @@ int main(void)
         cmocka_unit_test(test_a_timer_put_off_by_one_that_fires_before_it_in_the_same_sweep_does_not_fire_early),
         cmocka_unit_test(test_deferred_work_runs_once_and_the_dead_are_freed_after_the_round),
         cmocka_unit_test(test_work_that_puts_itself_off_again_does_not_starve_events),
+        cmocka_unit_test(test_a_crowd_of_due_timers_does_not_hold_up_events_and_all_of_it_fires),
         cmocka_unit_test(test_undeferred_work_does_not_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
