@@ -18,6 +18,7 @@ int cli_ca(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_lab(int argc, char **argv);
 int cli_log(int argc, char **argv);
+int cli_map(int argc, char **argv);
 int cli_reload(int argc, char **argv);
 int cli_render(int argc, char **argv);
 int cli_run(int argc, char **argv);

@@ -15,7 +15,8 @@ static const struct cli_command commands[] = {
     { "reload", "have the running postern read its declaration again, and say what changed", cli_reload },
     { "upgrade", "put the postern that is now installed in the place of the running one", cli_upgrade },
     { "ca", "the internal certificate authority: show it, export what clients are to trust", cli_ca },
-    { "render", "write the declaration as a firewall's rules", cli_render },
+    { "map", "draw who reaches what, or what one host reaches", cli_map },
+    { "render", "write what the declaration says in the words of a layer: firewall, names, pictures", cli_render },
     { "lab", "the declared machines as namespaces on this one: try who reaches what", cli_lab },
 };
 

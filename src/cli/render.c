@@ -11,6 +11,7 @@
 #include "render/dot.h"
 #include "render/hosts.h"
 #include "render/mermaid.h"
+#include "render/svg.h"
 #include "roles/revision.h"
 
 enum { BASE_MAX = (16 << 20) + (64 << 10), FILE_NAME_SIZE = 200 };
@@ -60,11 +61,24 @@ static int write_dot(const struct render_given *given, struct buf *out, struct e
     return write_map(given, out, err, render_dot);
 }
 
+static int write_svg(const struct render_given *given, struct buf *out, struct error *err)
+{
+    struct render_svg_options options = { .revision = given->revision, .from = given->from };
+    struct map map;
+    int r = map_init(&map, given->model, err);
+    if (r < 0)
+        return r;
+    r = render_svg(&map, &options, out);
+    map_deinit(&map);
+    return r;
+}
+
 /* In the order of the layers, from the packet up; options are the short letters below. */
 static const struct render_target targets[] = {
     { "nftables", "ipku", RENDER_EACH_HOST, ".nft", "a host's firewall, for \"nft -f\"; it replaces table inet postern and touches no other", write_nftables },
     { "mesh", "i", RENDER_ONCE, "mesh.nft", "the filter between all hosts, for a network namespace that stands for the mesh", write_mesh },
     { "hosts", "", RENDER_ONCE, "hosts", "names as plain records: \"ADDRESS NAME\", at the gateways that serve them", write_hosts },
+    { "svg", "s", RENDER_ONCE, "map.svg", "the map as a picture; --from HOST shows what that host reaches", write_svg },
     { "mermaid", "", RENDER_ONCE, "map.mmd", "the map as a Mermaid flowchart, for pages that draw those", write_mermaid },
     { "dot", "", RENDER_ONCE, "map.dot", "the map for Graphviz: \"dot -Tsvg\"", write_dot },
 };

@@ -22,6 +22,16 @@ bool map_is_served_by(const struct model *model, uint32_t gateway, const struct 
     return false;
 }
 
+bool map_is_handed(const struct map *map, uint32_t service, uint32_t instance_host, uint64_t surfaces)
+{
+    const struct model *m = map->model;
+    for (uint32_t i = 0; i < m->n_surfaces; i++)
+        for (uint32_t k = 0; surfaces >> i & 1 && k < m->surfaces[i].hosts.n; k++)
+            if (map_gateway_reaches(m, m->surfaces[i].hosts.items[k], &m->services[service], instance_host))
+                return true;
+    return false;
+}
+
 /* ---- reach ---- */
 
 static struct grants_cursor grants_of_party(const struct map *map, uint32_t party)

@@ -73,6 +73,8 @@ static inline bool map_has(const uint64_t *set, uint32_t party)
 bool map_gateway_reaches(const struct model *model, uint32_t gateway, const struct model_service *service, uint32_t instance_host);
 /* Whether some gateway has one of the surfaces and an instance of the service that it can reach. */
 bool map_is_served_by(const struct model *model, uint32_t gateway, const struct model_service *service);
+/* Whether some gateway of one of the surfaces can hand requests to the service's instance on that host. */
+bool map_is_handed(const struct map *map, uint32_t service, uint32_t instance_host, uint64_t surfaces);
 /* The surfaces over which a party may ask for each service, into ret[n_services], and the first grant of each into ret_grants (may be NULL). */
 void map_reach(const struct map *map, uint32_t party, uint64_t *ret, uint32_t *ret_grants);
 /* The party's name into ret: "iphone", or "others in clients". */
