@@ -1,5 +1,6 @@
 /* What a client may send to the watcher's sockets: each input ends in an answer, a wait for more, or the end; never in a second answer. */
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,31 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct server server;
 static struct watcher_state watched;
+
+static int parent = -1;
+
+/* Before anything else takes the descriptor that the watcher knows its parent by: what it asks of the parent must not land elsewhere. */
+__attribute__((constructor)) static void be_the_parent(void)
+{
+    int ends[2];
+    if (ipc_pair(&ends[0], &ends[1]))
+        abort();
+    parent = fcntl(ends[0], F_DUPFD_CLOEXEC, IPC_PARENT_FD + 1);
+    if (ends[1] != IPC_PARENT_FD && dup2(ends[1], IPC_PARENT_FD) < 0)
+        abort();
+    for (int i = 0; i < 2; i++)
+        if (ends[i] != IPC_PARENT_FD)
+            close(ends[i]);
+}
+
+static void hear_as_parent(void)
+{
+    struct ipc_buffer message;
+    int fds[IPC_FDS_MAX];
+    size_t n_fds;
+    int r = ipc_receive_from(parent, IPC_ROLE_WATCHER, IPC_ROLE_PARENT, &message, fds, &n_fds);
+    assert(r == -EAGAIN || (r == 0 && n_fds == 0));
+}
 
 /* The first byte's low bit says which socket; the rest comes in two pieces. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -32,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             break;
         server_ready(&server, kind, index, 0);
     }
+    hear_as_parent();
     char answer[64] = "";
     ssize_t got = read(ends[1], answer, sizeof answer - 1);
     if (got > 0 && kind == SERVER_METRICS)
