@@ -9,7 +9,8 @@
 
 struct space; /* the two partitions of the address axis, common to some relations */
 
-/* 0, -ENOMEM or -E2BIG. The relations must outlive the space and may not grow. */
+/* 0; -ENOMEM; -E2BIG when the relations hold too many ranges, or ranges nested so deeply that to tell their addresses apart would take too
+ * much. The relations must outlive the space and may not grow. */
 int space_init(struct space **ret, const struct relation *const *relations, uint32_t n) must_check;
 struct space *space_free(struct space *space);
 
@@ -28,20 +29,32 @@ struct matrix_interval {
 };
 
 struct matrix_row {
-    struct matrix_interval *items; /* ascending, disjoint, not adjacent */
+    const struct matrix_interval *items; /* ascending, disjoint, not adjacent; the matrix's */
     uint32_t n;
 };
 
+/* Source classes that may send the same share a row; row 0 is empty. */
 struct matrix {
     const struct space *space;
     struct arena arena;
-    struct matrix_row *rows;       /* by source class */
+    struct matrix_row *rows;
+    uint32_t n_rows;
+    uint32_t *row_of;              /* by source class */
 };
+
+/* What one matrix may hold; past it, the call says -E2BIG. */
+enum { MATRIX_MEMORY_MAX = 1 << 30 };
 
 void matrix_deinit(struct matrix *matrix);
 #define cleanup_matrix cleanup(matrix_deinit)
 
-/* All of these: 0, -ENOMEM or -E2BIG; *ret is the caller's, untouched on failure. */
+static inline const struct matrix_row *matrix_row(const struct matrix *matrix, uint32_t source)
+{
+    return &matrix->rows[matrix->row_of[source]];
+}
+
+/* All of these: 0, -ENOMEM or -E2BIG; *ret is the caller's, untouched on failure. The relation must be one of the space's (else -EINVAL), and
+ * both matrices of one space. */
 int matrix_of(const struct space *space, const struct relation *relation, struct matrix *ret) must_check;
 int matrix_unite(const struct matrix *a, const struct matrix *b, struct matrix *ret) must_check;
 int matrix_intersect(const struct matrix *a, const struct matrix *b, struct matrix *ret) must_check;

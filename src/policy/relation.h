@@ -69,11 +69,16 @@ struct relation_selector relation_selector(const struct relation *relation, uint
 const struct relation_rule *relation_rule(const struct relation *relation, uint32_t index);
 const struct relation_reason *relation_reason(const struct relation *relation, uint32_t index);
 
-/* The whole of a family, and the range of a prefix. */
+bool relation_selector_contains(struct relation_selector selector, const struct address *address);
+/* Of selectors of whatever relations: they are the same addresses exactly when they are equal. */
+bool relation_selector_equal(struct relation_selector a, struct relation_selector b);
+uint64_t relation_selector_hash(struct relation_selector selector);
+
+/* The whole of a family, and the range of a prefix. Of IPv6 they begin past the mapped addresses (what lies below, loopback and the like, is
+ * never sent over a network) and end before ff00::, since nothing unicast lies above; a prefix that reaches further is cut there. */
 extern const struct relation_range relation_all_v4, relation_all_v6;
 struct relation_range relation_range_of_prefix(const struct address_prefix *prefix);
-/* The axis point of a web service over a surface, by their numbers in the declaration: under ff00::/16, where no source or host can be.
- * relation_all_v6 does not hold these points: it ends below ff00::, since nothing unicast lies above. */
+/* The axis point of a web service over a surface, by their numbers in the declaration: under ff00::/16, where no source or host can be. */
 /* Rules to points say this protocol and this one port. */
 enum { RELATION_POINT_PROTOCOL = 6, RELATION_POINT_PORT = 0 };
 struct address relation_service_point(uint32_t surface, uint32_t service);
