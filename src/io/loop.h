@@ -66,7 +66,8 @@ int io_rewatch(struct io_loop *loop, struct io_source *source, uint32_t events) 
 /* Stops watching without closing; the source's fd field is untouched. */
 void io_unwatch(struct io_loop *loop, struct io_source *source);
 
-/* Fires once, not before after_ms and at most two ticks later, but for a crowd of others that are due. Setting a set timer moves it; moving it later costs nothing. */
+/* Fires once, not before after_ms and at most two ticks later, but for a crowd of others that are due. Setting a set timer moves it;
+ * moving it later costs nothing. */
 void io_timer_set(struct io_loop *loop, struct io_timer *timer, uint64_t after_ms);
 void io_timer_clear(struct io_loop *loop, struct io_timer *timer);
 static inline bool io_timer_is_set(const struct io_timer *timer)
