@@ -81,10 +81,26 @@ bool address_prefix_contains(const struct address_prefix *prefix, const struct a
     return address_equal(&masked, &prefix->address);
 }
 
+/* By hand: it is asked for with every request, and libc's goes through printf. */
+static void format_v4(const uint8_t *bytes, char *text)
+{
+    for (int i = 0; i < 4; i++) {
+        unsigned n = bytes[i];
+        if (i)
+            *text++ = '.';
+        if (n >= 100)
+            *text++ = (char)('0' + n / 100);
+        if (n >= 10)
+            *text++ = (char)('0' + n / 10 % 10);
+        *text++ = (char)('0' + n % 10);
+    }
+    *text = '\0';
+}
+
 const char *address_format(const struct address *address, char text[static ADDRESS_TEXT_SIZE])
 {
     if (address_is_v4(address))
-        inet_ntop(AF_INET, address->bytes + 12, text, ADDRESS_TEXT_SIZE);
+        format_v4(address->bytes + 12, text);
     else
         inet_ntop(AF_INET6, address->bytes, text, ADDRESS_TEXT_SIZE);
     return text;

@@ -155,5 +155,7 @@ void exchange_response_flush(struct exchange *x);
 void exchange_back_broken(struct exchange *x, const char *reason);
 
 /* ---- called by the gateway ---- */
+/* Memory kept for exchanges to come. */
+void exchange_free_spares(struct gateway *gw);
 /* Judges it again by the current view; ends it when its right is gone. */
 void exchange_judge_again(struct exchange *x);

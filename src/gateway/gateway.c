@@ -10,6 +10,7 @@
 #include "gateway/back_pool.h"
 #include "gateway/client.h"
 #include "gateway/dialer.h"
+#include "gateway/exchange.h"
 #include "gateway/h2_session.h"
 #include "gateway/recorder.h"
 #include "tls/client.h"
@@ -72,6 +73,7 @@ void gateway_deinit(struct gateway *gw)
     free_client_tls(gw);
     gw->tls = tls_context_unref(gw->tls);
     io_loop_deinit(&gw->loop);
+    exchange_free_spares(gw);
     free(gw->principal_connections);
     free(gw->rx_scratch);
     free(gw->tx_scratch);
@@ -192,10 +194,12 @@ void gateway_random_id(struct gateway *gw, char id[static 17])
 {
     static const char digits[] = "0123456789abcdef";
     if (gw->random_left < 8) {
-        /* 256 bytes or less never block or fall short once the kernel's pool is up, which TLS needed already. */
-        for (size_t have = 0; have < sizeof gw->random; have += 256)
-            if (getrandom(gw->random + have, 256, 0) != 256)
-                abort();
+        for (size_t have = 0; have < sizeof gw->random;) {
+            ssize_t n = getrandom(gw->random + have, sizeof gw->random - have, 0); /* may fall short where a signal comes */
+            if (n < 0 && errno != EINTR)
+                abort(); /* no kernel without it runs this: TLS needed it already */
+            have += n > 0 ? (size_t)n : 0;
+        }
         gw->random_left = sizeof gw->random;
     }
     const uint8_t *bytes = gw->random + sizeof gw->random - gw->random_left;

@@ -77,6 +77,8 @@ struct gateway {
     struct listener *listeners;
     struct client *clients;          /* every one that is open */
     struct exchange *exchanges;      /* every one that is not over */
+    struct exchange *spare_exchanges; /* memory for the next ones */
+    uint32_t n_spare_exchanges;
     uint32_t n_clients;
     uint32_t *principal_connections; /* by principal of the current view */
     bool draining;

@@ -18,7 +18,8 @@ int io_loop_init(struct io_loop *loop)
     int fd = epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0)
         return -errno;
-    *loop = (struct io_loop){ .epoll_fd = fd, .now_ms = io_now_us() / 1000 };
+    *loop = (struct io_loop){ .epoll_fd = fd, .now_us = io_now_us() };
+    loop->now_ms = loop->now_us / 1000;
     loop->tick = loop->now_ms / IO_TICK_MS;
     loop->deferred_last = &loop->deferred_first;
     return 0;
@@ -241,12 +242,18 @@ int io_loop_run(struct io_loop *loop)
         int n = epoll_wait(loop->epoll_fd, events, EVENTS_A_ROUND, wait_ms(loop));
         if (n < 0 && errno != EINTR)
             return -errno;
-        loop->now_ms = io_now_us() / 1000;
+        loop->now_us = io_now_us();
+        loop->now_ms = loop->now_us / 1000;
         for (int i = 0; i < n; i++) {
             struct io_source *source = events[i].data.ptr;
-            if (source->fd >= 0)
-                source->ready(source, events[i].events);
+            if (source->fd < 0)
+                continue;
+            if (i)
+                loop->now_us = io_now_us();
+            source->ready(source, events[i].events);
         }
+        if (n > 0 && loop->deferred_first)
+            loop->now_us = io_now_us();
         run_deferred(loop);
         fire_timers(loop);
         if (loop->round_over)

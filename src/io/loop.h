@@ -42,6 +42,7 @@ enum { IO_TICK_MS = 32, IO_WHEEL_SLOTS = 1024 };
 struct io_loop {
     int epoll_fd;
     uint64_t now_ms; /* CLOCK_MONOTONIC, taken once a round */
+    uint64_t now_us; /* the same, taken before each source that is ready, and before what was put off */
     uint64_t tick;   /* the last one swept */
     struct io_timer *wheel[IO_WHEEL_SLOTS];
     uint64_t wheel_used[IO_WHEEL_SLOTS / 64];

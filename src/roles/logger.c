@@ -5,6 +5,7 @@
  * Which surface and worker wrote a record is the pipe's identity, told by the parent: no worker speaks for another. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -17,7 +18,7 @@
 #include "roles/logger_ring.h"
 #include "roles/role.h"
 
-enum { PIPES_MAX = 512, EVENTS_PER_TURN = 64, READ_AT_ONCE = 128 * sizeof(struct ipc_record), TURN_MS = 1000 };
+enum { PIPES_MAX = 512, EVENTS_PER_TURN = 64, READ_AT_ONCE = 128 * sizeof(struct ipc_record), TURN_MS = 1000, REST_MS = 2 };
 
 static const struct confine_syscall writing[] = {
     CONFINE_ALLOW_IF(openat, { 2, CONFINE_EQUAL, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK }),
@@ -40,6 +41,7 @@ struct pipe {
 
 struct logger {
     int epoll, listener;
+    bool took, behind;              /* this turn: a record; as much as is read at once */
     uid_t uid;
     struct logger_file file;
     struct logger_ring ring;
@@ -102,6 +104,8 @@ static bool pipe_ready(struct logger *logger, struct pipe *pipe, int64_t now)
             pipe_end(logger, pipe);
         return false;
     }
+    logger->took = true;
+    logger->behind |= (size_t)n == READ_AT_ONCE;
     size_t len = pipe->len + (size_t)n, at = 0;
     for (; len - at >= sizeof(struct ipc_record); at += sizeof(struct ipc_record))
         if (!pipe_take(logger, pipe, buffer + at, now)) {
@@ -215,6 +219,14 @@ static void handle(struct logger *logger, uint64_t data, int64_t now)
     }
 }
 
+/* Where there are records there are more soon: what comes in the next moments is taken, and written, together. Far less than a pipe holds. */
+static void rest(struct logger *logger)
+{
+    if (logger->took && !logger->behind)
+        poll(NULL, 0, REST_MS);
+    logger->took = logger->behind = false;
+}
+
 static int serve(struct logger *logger)
 {
     int r = watch(logger, IPC_PARENT_FD, EPOLLIN, tag(WATCH_PARENT, 0));
@@ -232,6 +244,7 @@ static int serve(struct logger *logger)
         }
         logger_file_flush(&logger->file, now);
         logger_ring_turn(&logger->ring, now);
+        rest(logger);
     }
     return r;
 }

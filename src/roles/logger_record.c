@@ -137,9 +137,11 @@ static struct str http_name(uint8_t version)
 size_t logger_record_json(const struct ipc_record *record, struct str surface, uint32_t worker, char out[static LOGGER_LINE_MAX])
 {
     struct line line = { out, out + LOGGER_LINE_MAX - 2 };
+    static struct tm utc; /* of one second, which many records share; the logger has one thread */
+    static time_t utc_of = -1;
     time_t seconds = (time_t)(record->time_us / 1000000);
-    struct tm utc;
-    gmtime_r(&seconds, &utc);
+    if (seconds != utc_of && gmtime_r(&seconds, &utc))
+        utc_of = seconds;
     put(&line, STR("{\"time\":\"")); /* RFC 3339 section 5.6 */
     put_number(&line, (uint64_t)utc.tm_year + 1900, 4);
     put_char(&line, '-');
