@@ -28,7 +28,7 @@ enum {
     IPC_PARENT_FD = 3,        /* every role's channel to the parent, from exec on */
     IPC_SLOTS_END = 128,      /* a worker's channels and listeners live below this descriptor, its connections at or above it */
     IPC_FDS_MAX = 4,          /* descriptors in one message */
-    IPC_SIGN_INPUT_MAX = 1024,
+    IPC_SIGN_INPUT_MAX = 256, /* the longest that is signed has 146 bytes */
     IPC_SIGNATURE_MAX = 512,
     IPC_TEXT_MAX = 256,
     IPC_NAME_MAX = 64,

@@ -233,9 +233,15 @@ uint64_t tls_pair_identity(const struct tls_pair *pair, struct str surface)
     return identity;
 }
 
+/* Fetched once: EVP_sha256() and its like are looked up anew at each use. */
 static const EVP_MD *digest_of(enum tls_scheme scheme)
 {
-    return scheme == TLS_SCHEME_ECDSA_SHA384 || scheme == TLS_SCHEME_RSA_PSS_SHA384 ? EVP_sha384() : EVP_sha256();
+    static EVP_MD *sha256, *sha384;
+    bool is_384 = scheme == TLS_SCHEME_ECDSA_SHA384 || scheme == TLS_SCHEME_RSA_PSS_SHA384;
+    EVP_MD **digest = is_384 ? &sha384 : &sha256;
+    if (!*digest)
+        *digest = EVP_MD_fetch(NULL, is_384 ? "SHA384" : "SHA256", NULL);
+    return *digest;
 }
 
 /* A context that is ready to sign digests, kept: setting one up costs a tenth of a P-256 signature. */
@@ -243,12 +249,12 @@ static EVP_PKEY_CTX *signer_for(struct tls_pair *pair, enum tls_scheme scheme)
 {
     bool pss = scheme == TLS_SCHEME_RSA_PSS_SHA256 || scheme == TLS_SCHEME_RSA_PSS_SHA384;
     bool is_rsa = pss || scheme == TLS_SCHEME_RSA_PKCS1_SHA256;
-    EVP_PKEY_CTX *signer;
+    EVP_PKEY_CTX *signer = pair->signers[scheme];
 
+    if (signer)
+        return signer;
     if (!EVP_PKEY_is_a(pair->key, is_rsa ? "RSA" : "EC"))
         return NULL;
-    if (pair->signers[scheme])
-        return pair->signers[scheme];
     signer = EVP_PKEY_CTX_new_from_pkey(NULL, pair->key, NULL);
     if (!signer || EVP_PKEY_sign_init(signer) != 1 || EVP_PKEY_CTX_set_signature_md(signer, digest_of(scheme)) != 1 ||
         (is_rsa && EVP_PKEY_CTX_set_rsa_padding(signer, pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING) != 1) ||

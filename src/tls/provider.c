@@ -22,6 +22,8 @@
 
 #define PROVIDER_NAME  "postern-keeper"
 #define PROVIDER_QUERY "provider=" PROVIDER_NAME
+#define SIGNATURE_ECDSA PROVIDER_NAME "-ecdsa"
+#define SIGNATURE_RSA PROVIDER_NAME "-rsa"
 
 /* Parameters of our own at import: whom to ask, and for which certificate. */
 #define PARAM_SIGNER      "postern-signer"
@@ -240,14 +242,16 @@ static const OSSL_PARAM *key_gettable_params(void *provider_context)
     return types;
 }
 
+/* Names that no other provider has: under a common one OpenSSL first tries the default provider's for each signature, and fails to export the
+ * key to it. */
 static const char *key_operation_ec(int operation)
 {
-    return operation == OSSL_OP_SIGNATURE ? "ECDSA" : NULL;
+    return operation == OSSL_OP_SIGNATURE ? SIGNATURE_ECDSA : NULL;
 }
 
 static const char *key_operation_rsa(int operation)
 {
-    return operation == OSSL_OP_SIGNATURE ? "RSA" : NULL;
+    return operation == OSSL_OP_SIGNATURE ? SIGNATURE_RSA : NULL;
 }
 
 /* ---- signatures: SIGNATURE ---- */
@@ -400,8 +404,8 @@ static const OSSL_ALGORITHM *provider_query(void *provider_context, int operatio
         { NULL, NULL, NULL, NULL },
     };
     static const OSSL_ALGORITHM signatures[] = {
-        { "ECDSA", PROVIDER_QUERY, signing_functions, "ECDSA, by the keeper" },
-        { "RSA:rsaEncryption:1.2.840.113549.1.1.1", PROVIDER_QUERY, signing_functions, "RSA, by the keeper" },
+        { SIGNATURE_ECDSA, PROVIDER_QUERY, signing_functions, "ECDSA, by the keeper" },
+        { SIGNATURE_RSA, PROVIDER_QUERY, signing_functions, "RSA, by the keeper" },
         { NULL, NULL, NULL, NULL },
     };
     (void)provider_context;
