@@ -8,6 +8,7 @@
 #include "base/uids.h"
 #include "cli/cli.h"
 #include "cli/files.h"
+#include "render/caddy.h"
 #include "render/dot.h"
 #include "render/hosts.h"
 #include "render/mermaid.h"
@@ -73,11 +74,23 @@ static int write_svg(const struct render_given *given, struct buf *out, struct e
     return r;
 }
 
+static int write_caddy(const struct render_given *given, struct buf *out, struct error *err)
+{
+    struct map map;
+    int r = map_init(&map, given->model, err);
+    if (r < 0)
+        return r;
+    r = render_caddy(&map, given->host, given->surface, given->revision, out, err);
+    map_deinit(&map);
+    return r;
+}
+
 /* In the order of the layers, from the packet up; options are the short letters below. */
 static const struct render_target targets[] = {
     { "nftables", "ipku", RENDER_EACH_HOST, ".nft", "a host's firewall, for \"nft -f\"; it replaces table inet postern and touches no other", write_nftables },
     { "mesh", "i", RENDER_ONCE, "mesh.nft", "the filter between all hosts, for a network namespace that stands for the mesh", write_mesh },
     { "hosts", "", RENDER_ONCE, "hosts", "names as plain records: \"ADDRESS NAME\", at the gateways that serve them", write_hosts },
+    { "caddy", "", RENDER_EACH_HOST | RENDER_EACH_SURFACE, ".Caddyfile", "a gateway's surface for Caddy, if you keep that one", write_caddy },
     { "svg", "s", RENDER_ONCE, "map.svg", "the map as a picture; --from HOST shows what that host reaches", write_svg },
     { "mermaid", "", RENDER_ONCE, "map.mmd", "the map as a Mermaid flowchart, for pages that draw those", write_mermaid },
     { "dot", "", RENDER_ONCE, "map.dot", "the map for Graphviz: \"dot -Tsvg\"", write_dot },
