@@ -14,6 +14,7 @@ struct cli_command {
 };
 
 /* Subcommands, one file each: cli/NAME.c. */
+int cli_access(int argc, char **argv);
 int cli_ca(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_lab(int argc, char **argv);
@@ -25,6 +26,7 @@ int cli_render(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_upgrade(int argc, char **argv);
+int cli_why(int argc, char **argv);
 
 /* Whether to colour what goes to the stream: a terminal, and NO_COLOR unset. */
 bool cli_colour(FILE *stream);

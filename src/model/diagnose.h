@@ -1,4 +1,5 @@
-/* Collecting findings while a file is read: bounded, in any order, sorted once at the end. Internal to src/model. */
+/* Collecting findings while a file is read: bounded, in any order, sorted once at the end. Internal to src/model, and for what judges a model as a
+ * whole (policy/lint.h). */
 #pragma once
 
 #include "model/reader.h"

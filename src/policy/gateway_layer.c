@@ -28,6 +28,15 @@ struct guest_range {
     bool is_address;    /* inside a prefix of the same extent */
 };
 
+/* As the view's own look-up has it, up to the ends of the axis. */
+static struct relation_range range_of(const struct address_prefix *prefix)
+{
+    struct relation_range range = { prefix->address, prefix->address };
+    for (unsigned bit = prefix->bits; bit < 8 * sizeof range.last.bytes; bit++)
+        range.last.bytes[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+    return range;
+}
+
 /* Outer ranges before those inside them; an address after a prefix of the same extent. */
 static int compare_guests(const void *a, const void *b)
 {
@@ -106,7 +115,7 @@ static uint32_t take_guests(struct image view, struct guest_range *ranges)
     const struct image_prefix *prefixes = image_section(view, IMAGE_PREFIXES);
     uint32_t n = 0;
     for (uint32_t i = 0; i < image_count(view, IMAGE_PREFIXES); i++)
-        ranges[n++] = (struct guest_range){ relation_range_of_prefix(&prefixes[i].prefix), prefixes[i].principal, false };
+        ranges[n++] = (struct guest_range){ range_of(&prefixes[i].prefix), prefixes[i].principal, false };
     for (uint32_t i = 0; i < image_count(view, IMAGE_ADDRESSES); i++)
         if (slots[i].principal != IMAGE_NONE)
             ranges[n++] = (struct guest_range){ { slots[i].address, slots[i].address }, slots[i].principal, true };

@@ -1,0 +1,113 @@
+/* Rendering every layer of a declaration and reading it back. */
+#include "cli/layers.h"
+
+#include <errno.h>
+
+/* ---- gateways: compiled for each, and the image read back ---- */
+
+static int read_gateway(struct layers *l, uint32_t host, struct error *err)
+{
+    const struct compile_input input = {
+        .model = l->access->model, .gateway = host, .generation = 1, .revision = STR("0"), .container_directory = STR("/run/postern/containers"),
+    };
+    struct compile_output *image = &l->images[l->n_gateways];
+    int r = compile_model(&input, image, err);
+    if (r == 0)
+        r = gateway_layer_init(&l->gateways[l->n_gateways], l->access->model, host, image, err);
+    if (r == 0)
+        l->n_gateways++;
+    else
+        compile_output_deinit(image);
+    return r;
+}
+
+static bool serves_any(const struct model *m, uint32_t host)
+{
+    for (uint32_t i = 0; i < m->n_surfaces; i++)
+        for (uint32_t k = 0; k < m->surfaces[i].hosts.n; k++)
+            if (m->surfaces[i].hosts.items[k] == host)
+                return true;
+    return false;
+}
+
+static int read_gateways(struct layers *l, struct error *err)
+{
+    const struct model *m = l->access->model;
+    uint32_t n = 0;
+    int r = 0;
+    for (uint32_t i = 0; i < m->n_hosts; i++)
+        n += m->hosts[i].gateway && serves_any(m, i);
+    l->images = arena_array(&l->arena, n, struct compile_output);
+    l->gateways = arena_array(&l->arena, n, struct gateway_layer);
+    if (!l->images || !l->gateways)
+        return -ENOMEM;
+    for (uint32_t i = 0; r == 0 && i < m->n_hosts; i++)
+        if (m->hosts[i].gateway && serves_any(m, i))
+            r = read_gateway(l, i, err);
+    return r;
+}
+
+/* ---- the mesh ---- */
+
+static int read_mesh(struct layers *l)
+{
+    const struct relation *declared = &l->access->relation;
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < relation_n_rules(declared); i++) {
+        struct relation_rule rule = *relation_rule(declared, i);
+        struct relation_selector from = relation_selector(declared, rule.source), to = relation_selector(declared, rule.destination);
+        if (to.items[0].first.bytes[0] == 0xff)
+            continue;
+        r = relation_add_selector(&l->mesh, from.items, from.n, &rule.source);
+        if (r == 0)
+            r = relation_add_selector(&l->mesh, to.items, to.n, &rule.destination);
+        if (r == 0)
+            r = relation_add_reason(&l->mesh, *relation_reason(declared, rule.reason), &rule.reason);
+        if (r == 0)
+            r = relation_add_rule(&l->mesh, &rule);
+    }
+    return r;
+}
+
+/* ---- the whole ---- */
+
+static int read_layers(struct layers *l, struct error *err)
+{
+    uint32_t n = l->access->model->n_hosts;
+    l->firewall_of = arena_array(&l->arena, n, const struct relation *);
+    l->firewall_lan_of = arena_array(&l->arena, n, const struct relation *);
+    if (!l->firewall_of || !l->firewall_lan_of)
+        return -ENOMEM;
+    int r = read_mesh(l);
+    return r == 0 ? read_gateways(l, err) : r;
+}
+
+int layers_init(struct layers *ret, const struct access *access, struct error *err)
+{
+    struct layers l = { .access = access };
+    arena_init(&l.arena, 0);
+    relation_init(&l.mesh);
+    int r = read_layers(&l, err);
+    if (r < 0) {
+        if (r == -ENOMEM)
+            error_set(err, "out of memory");
+        layers_deinit(&l);
+        return r;
+    }
+    *ret = l;
+    ret->all = (struct verify_layers){
+        .model = access->model, .sources = &access->sources, .declared = &access->relation, .mesh = &ret->mesh, .firewalls = l.firewall_of,
+        .firewalls_lan = l.firewall_lan_of, .gateways = l.gateways, .n_gateways = l.n_gateways,
+    };
+    return 0;
+}
+
+void layers_deinit(struct layers *layers)
+{
+    for (uint32_t i = 0; i < layers->n_gateways; i++) {
+        gateway_layer_deinit(&layers->gateways[i]);
+        compile_output_deinit(&layers->images[i]);
+    }
+    relation_deinit(&layers->mesh);
+    arena_deinit(&layers->arena);
+}

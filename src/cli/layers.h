@@ -1,0 +1,24 @@
+/* The layers as they will be rendered: written out, and the writing read back, so that what is judged is what will be in force. */
+#pragma once
+
+#include "base/error.h"
+#include "policy/access.h"
+#include "policy/explain.h"
+#include "policy/gateway_layer.h"
+
+struct layers {
+    const struct access *access;
+    struct arena arena;
+    struct relation mesh;
+    struct relation *firewalls, *firewalls_lan; /* by host; nothing in them where the host has no firewall that counts */
+    const struct relation **firewall_of, **firewall_lan_of; /* by host; NULL where it has none */
+    struct compile_output *images;              /* by gateway */
+    struct gateway_layer *gateways;
+    uint32_t n_gateways;
+    struct verify_layers all;                   /* of them, for proving and asking */
+};
+
+/* The access and its model must outlive the layers. 0; -ENOMEM; -E2BIG; -EINVAL with err when a layer can't be written or read. */
+int layers_init(struct layers *ret, const struct access *access, struct error *err) must_check;
+void layers_deinit(struct layers *layers);
+#define cleanup_layers cleanup(layers_deinit)

@@ -1,0 +1,185 @@
+/* Asking by every address, and the words for what was answered. */
+#include "cli/question.h"
+
+/* ---- asking ---- */
+
+static void take(struct question_result *result, const struct explain_path *path)
+{
+    bool is_first = result->n_asked == 0;
+    result->n_asked++;
+    result->n_open += path->is_open;
+    /* What is shown is what is closed; of closed ways the one that comes furthest. */
+    if (is_first || (result->path.is_open && !path->is_open) ||
+        (!result->path.is_open && !path->is_open && path->n_passed > result->path.n_passed))
+        result->path = *path;
+}
+
+static void conclude(struct question_result *result)
+{
+    result->answer = result->n_asked == 0 ? QUESTION_UNKNOWN : result->n_open == 0 ? QUESTION_NO :
+                     result->n_open == result->n_asked ? QUESTION_YES : QUESTION_MIXED;
+}
+
+static void ask_surface(const struct layers *l, const struct party_asker *asker, uint32_t service, uint32_t surface, struct question_result *ret)
+{
+    struct question_result result = { .surface = surface };
+    for (uint32_t i = 0; i < asker->n_addresses; i++) {
+        struct explain_path path;
+        explain_web(&l->all, &asker->addresses[i], service, surface, &path);
+        if (path.gateway != MODEL_NONE)
+            take(&result, &path);
+    }
+    conclude(&result);
+    *ret = result;
+}
+
+static unsigned rank(const struct question_result *result)
+{
+    static const unsigned ranks[] = { [QUESTION_UNKNOWN] = 0, [QUESTION_NO] = 1, [QUESTION_MIXED] = 200, [QUESTION_YES] = 201 };
+    return ranks[result->answer] + (result->answer == QUESTION_NO ? result->path.n_passed : 0);
+}
+
+static void ask_web(const struct layers *l, const struct party_asker *asker, const struct party_asked *asked, uint32_t over, struct question_result *ret)
+{
+    struct question_result best = { .answer = QUESTION_UNKNOWN, .surface = over };
+    uint64_t open = over != MODEL_NONE ? UINT64_C(1) << over : l->access->grants.service_surfaces[asked->service];
+    bool is_first = true;
+    for (; open; open &= open - 1) {
+        struct question_result result;
+        ask_surface(l, asker, asked->service, (uint32_t)__builtin_ctzll(open), &result);
+        if (is_first || rank(&result) > rank(&best))
+            best = result;
+        is_first = false;
+    }
+    *ret = best;
+}
+
+void question_ask(const struct layers *layers, const struct party_asker *asker, const struct party_asked *asked, uint32_t over,
+                  struct question_result *ret)
+{
+    struct question_result result = { .surface = MODEL_NONE };
+    if (asked->is_web) {
+        ask_web(layers, asker, asked, over, ret);
+        return;
+    }
+    for (uint32_t i = 0; i < asker->n_addresses; i++)
+        for (uint32_t k = 0; k < asked->n_to; k++) {
+            struct explain_path path;
+            if (address_is_v4(&asker->addresses[i]) != address_is_v4(&asked->to[k]))
+                continue;
+            explain_flow(&layers->all, &asker->addresses[i], &asked->to[k], asked->protocol, asked->port, &path);
+            result.stays_on_host |= path.stays_on_host;
+            if (!path.stays_on_host)
+                take(&result, &path);
+        }
+    conclude(&result);
+    *ret = result;
+}
+
+/* ---- words ---- */
+
+const char *question_layer_name(enum explain_layer layer)
+{
+    static const char *const names[] = {
+        [EXPLAIN_MESH] = "mesh", [EXPLAIN_LAN] = "lan", [EXPLAIN_FIREWALL] = "firewall", [EXPLAIN_GATEWAY] = "gateway", [EXPLAIN_INSTANCE] = "instance",
+    };
+    return names[layer];
+}
+
+const char *question_answer_name(enum question_answer answer)
+{
+    static const char *const names[] = {
+        [QUESTION_NO] = "no", [QUESTION_YES] = "yes", [QUESTION_MIXED] = "mixed", [QUESTION_UNKNOWN] = "unknown",
+    };
+    return names[answer];
+}
+
+void question_write_asked(struct buf *out, const struct layers *layers, const struct party_asked *asked, uint32_t surface)
+{
+    buf_append(out, asked->text);
+    if (asked->is_web && surface != MODEL_NONE)
+        buf_printf(out, " over %.*s", STR_ARG(layers->access->model->surfaces[surface].name.text));
+}
+
+static struct str host_name(const struct layers *l, uint32_t host)
+{
+    return host == MODEL_NONE ? STR("?") : l->access->model->hosts[host].name.text;
+}
+
+static void write_port(struct buf *out, const struct layers *l, const struct explain_hop *hop)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    buf_printf(out, "%sport %u of ", hop->protocol == RELATION_UDP ? "UDP " : "", hop->port);
+    if (hop->host != MODEL_NONE)
+        buf_append(out, host_name(l, hop->host));
+    else
+        buf_printf(out, "%s", address_format(&hop->to, text));
+}
+
+static void write_network(struct buf *out, const struct layers *l, const struct explain_hop *hop)
+{
+    const struct model *m = l->access->model;
+    struct str who = hop->asker == MODEL_NONE ? STR("it") : host_name(l, hop->asker);
+    if (hop->layer == EXPLAIN_LAN) {
+        buf_append(out, STR("it comes by the LAN, where the mesh has no say"));
+    } else if (hop->layer == EXPLAIN_MESH) {
+        bool is_absent = hop->answer == EXPLAIN_ABSENT;
+        buf_printf(out, is_absent ? "no policy is known; %.*s wants to " : hop->answer == EXPLAIN_NO ? "nothing lets %.*s to " : "lets %.*s to ", STR_ARG(who));
+        write_port(out, l, hop);
+    } else if (hop->answer == EXPLAIN_ABSENT) {
+        bool is_mac = hop->host != MODEL_NONE && m->hosts[hop->host].os == MODEL_OS_MACOS;
+        buf_printf(out, "%.*s has none%s: nothing here vouches for it", STR_ARG(host_name(l, hop->host)), is_mac ? " (macOS)" : "");
+    } else {
+        buf_printf(out, "of %.*s %s %.*s%s", STR_ARG(host_name(l, hop->host)), hop->answer == EXPLAIN_NO ? "drops" : "lets", STR_ARG(who),
+                   hop->answer == EXPLAIN_NO ? "" : " in");
+    }
+}
+
+static void write_instance(struct buf *out, const struct layers *l, const struct explain_hop *hop)
+{
+    const struct model_service *s = &l->access->model->services[hop->service];
+    if (!hop->way) {
+        buf_printf(out, "%.*s doesn't know how to reach %.*s over it", STR_ARG(host_name(l, hop->asker)), STR_ARG(s->name.text));
+        return;
+    }
+    buf_append(out, hop->way->text);
+    if (hop->way->kind == GATEWAY_WAY_NONE)
+        buf_printf(out, " %.*s, out of %.*s's reach", STR_ARG(hop->way->why), STR_ARG(host_name(l, hop->asker)));
+    else if (s->where == MODEL_WHERE_CONTAINER)
+        buf_printf(out, ": port %u in container %.*s", s->port, STR_ARG(s->place.text));
+    else if (s->where == MODEL_WHERE_UNIX)
+        buf_printf(out, ": socket %.*s", STR_ARG(s->place.text));
+    else if (s->where == MODEL_WHERE_NETNS)
+        buf_printf(out, ": port %u in namespace %.*s", s->port, STR_ARG(s->place.text));
+    else
+        buf_printf(out, ": port %u of %.*s", s->port, STR_ARG(host_name(l, hop->host)));
+}
+
+void question_write_hop(struct buf *out, const struct layers *layers, const struct question_result *result, const struct explain_hop *hop)
+{
+    const struct model *m = layers->access->model;
+    if (hop->layer == EXPLAIN_INSTANCE) {
+        write_instance(out, layers, hop);
+    } else if (hop->layer == EXPLAIN_GATEWAY) {
+        struct str service = m->services[hop->service].name.text, surface = m->surfaces[result->surface].name.text;
+        if (hop->answer == EXPLAIN_NO)
+            buf_printf(out, "%.*s answers 404: no grant to it names %.*s over %.*s", STR_ARG(host_name(layers, hop->host)), STR_ARG(service), STR_ARG(surface));
+        else
+            buf_printf(out, "%.*s serves it %.*s over %.*s", STR_ARG(host_name(layers, hop->host)), STR_ARG(service), STR_ARG(surface));
+    } else {
+        write_network(out, layers, hop);
+    }
+}
+
+void question_write_place(struct buf *out, const struct layers *layers, const struct explain_hop *hop)
+{
+    const struct model *m = layers->access->model;
+    const struct relation_reason *rule = hop->declared && (hop->rule || hop->answer == EXPLAIN_NOT_ASKED) ? hop->declared : hop->rule;
+    if (hop->layer == EXPLAIN_INSTANCE) {
+        buf_printf(out, "%.*s:%u", STR_ARG(declared_file(m)), m->services[hop->service].name.at.line);
+    } else if (rule && rule->line) {
+        buf_printf(out, "%.*s:%u", STR_ARG(rule->file), rule->line);
+    } else if (rule) {
+        buf_printf(out, "%.*s, %.*s", STR_ARG(rule->file), STR_ARG(rule->text));
+    }
+}

@@ -1,0 +1,244 @@
+/* What is derived from a declaration as relations and names, against the naive evaluators, on declarations made from seeds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "policy/access.h"
+#include "policy/change.h"
+#include "policy/gateway_layer.h"
+#include "policy/naive.h"
+#include "random_world.h"
+
+enum { N_WORLDS = 400, N_CHANGES = 300 };
+
+static const uint16_t ports[] = { 80, 81, 443, 444, 446, 1000, 1001, 1002, 9999 };
+
+static void fail_at(uint64_t seed, const char *what, const struct address *from, const struct address *to, unsigned port, uint32_t got, uint32_t expected)
+{
+    char a[ADDRESS_TEXT_SIZE], b[ADDRESS_TEXT_SIZE];
+    fail_msg("seed %llu: %s: %s to %s port %u: got %d, expected %d", (unsigned long long)seed, what, address_format(from, a), address_format(to, b),
+             port, (int)got, (int)expected);
+}
+
+static uint32_t line_of(const struct relation *relation, uint32_t rule)
+{
+    return rule == UINT32_MAX ? MODEL_NONE : relation_reason(relation, relation_rule(relation, rule)->reason)->line;
+}
+
+static uint32_t grant_line(const struct world *w, uint32_t grant)
+{
+    return grant == MODEL_NONE ? MODEL_NONE : w->model.grants[grant].at.line;
+}
+
+/* ---- the declaration as a relation ---- */
+
+static void compare_flows(const struct world *w, uint64_t seed, const struct relation *relation, const struct address *probes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < n; k++)
+            for (size_t p = 0; p < ARRAY_SIZE(ports); p++)
+                for (unsigned udp = 0; udp < 2; udp++) {
+                    uint32_t got = line_of(relation, relation_find_rule(relation, &probes[i], &probes[k], udp ? RELATION_UDP : RELATION_TCP, ports[p]));
+                    uint32_t expected = grant_line(w, naive_flow(&w->model, &probes[i], &probes[k], udp ? MODEL_UDP : MODEL_TCP, ports[p]));
+                    if (got != expected)
+                        fail_at(seed, udp ? "udp flow" : "tcp flow", &probes[i], &probes[k], ports[p], got, expected);
+                }
+}
+
+static void compare_points(const struct world *w, uint64_t seed, const struct relation *relation, const struct address *probes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t surface = 0; surface < w->model.n_surfaces; surface++)
+            for (uint32_t s = 0; s < w->model.n_services; s++) {
+                struct address point = relation_service_point(surface, s);
+                uint32_t got = line_of(relation, relation_find_rule(relation, &probes[i], &point, RELATION_POINT_PROTOCOL, RELATION_POINT_PORT));
+                uint32_t expected = grant_line(w, naive_verdict(&w->model, &probes[i], s, surface));
+                if (got != expected)
+                    fail_at(seed, "service", &probes[i], &point, surface, got, expected);
+            }
+}
+
+static void test_the_declared_relation_is_what_the_naive_evaluator_says(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= N_WORLDS; seed++) {
+        struct world w;
+        struct address probes[PROBES_MAX];
+        cleanup_access struct access access = { 0 };
+        random_world(&w, seed);
+        uint32_t n = random_probes(&w, seed, probes);
+        assert_int_equal(access_init(&access, &w.model, NULL), 0);
+        compare_points(&w, seed, &access.relation, probes, n);
+        /* Flows are probed pair by pair: every seventh world, and some addresses of it, is a million of them. */
+        if (seed % 7 == 0)
+            compare_flows(&w, seed, &access.relation, probes, n < 40 ? n : 40);
+        world_deinit(&w);
+    }
+}
+
+/* ---- gateways' images, read back ---- */
+
+static void test_a_gateway_s_image_reads_back_as_its_verdicts(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= N_WORLDS; seed++) {
+        struct world w;
+        struct address probes[PROBES_MAX];
+        struct compile_output out;
+        struct gateway_layer layer;
+        struct error err = { "" };
+        random_world(&w, seed);
+        uint32_t n = random_probes(&w, seed, probes);
+        struct compile_input input = { .model = &w.model, .gateway = 0, .generation = 1, .revision = STR("feed"), .container_directory = STR("/run/netns") };
+        if (compile_model(&input, &out, &err) != 0 || gateway_layer_init(&layer, &w.model, 0, &out, &err) != 0)
+            fail_msg("seed %llu: %s", (unsigned long long)seed, err.text);
+        compare_points(&w, seed, &layer.relation, probes, n);
+        for (uint32_t i = 0; i < layer.n_ways; i++) {
+            const struct model_service *s = &w.model.services[layer.ways[i].service];
+            assert_true(layer.ways[i].surfaces != 0 && s->kind == MODEL_KIND_WEB);
+            assert_true(layer.ways[i].kind != GATEWAY_WAY_NETWORK || layer.ways[i].n_to > 0);
+        }
+        gateway_layer_deinit(&layer);
+        compile_output_deinit(&out);
+        world_deinit(&w);
+    }
+}
+
+/* ---- changes ---- */
+
+/* The entry for these names, or NULL. */
+static const struct change_entry *find_entry(const struct change *c, bool is_gain, const struct naive_principal *who, const struct access_object *what)
+{
+    for (uint32_t i = 0; i < c->n; i++) {
+        const struct change_entry *e = &c->items[i];
+        const struct access *side = change_side(c, e);
+        const struct access_subject *s = &side->subjects[e->subject];
+        const struct access_object *o = &side->objects[e->object];
+        bool is_side = e->is_gain == is_gain || e->is_moved;
+        if (is_side && s->host == who->host && (who->host != MODEL_NONE || s->segment == who->segment) && o->kind == what->kind && o->port == what->port &&
+            o->service == what->service && o->surface == what->surface && o->host == what->host && o->protocol == what->protocol)
+            return e;
+    }
+    return NULL;
+}
+
+/* Every address's every gain and loss of a web service is an entry, and nothing else is. */
+static void compare_change(const struct world *before, const struct world *after, uint64_t seed, const struct change *c, const struct address *probes,
+                           uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t s = 0; s < after->model.n_services; s++)
+            for (uint32_t surface = 0; surface < after->model.n_surfaces; surface++) {
+                bool was = naive_verdict(&before->model, &probes[i], s, surface) != MODEL_NONE;
+                bool is = naive_verdict(&after->model, &probes[i], s, surface) != MODEL_NONE;
+                const struct access_object what = { .kind = ACCESS_WEB, .service = s, .surface = surface, .host = MODEL_NONE, .protocol = RELATION_TCP,
+                                                    .port = RELATION_POINT_PORT };
+                struct naive_principal who = naive_identify(is ? &after->model : &before->model, &probes[i]);
+                if (was == is)
+                    continue;
+                const struct change_entry *e = find_entry(c, is, &who, &what);
+                if (!e)
+                    fail_at(seed, is ? "a gain that is not told" : "a loss that is not told", &probes[i], &probes[i], s, 0, 1);
+            }
+}
+
+/* Nothing is told that no address of the subject gains or loses. */
+static void compare_entries(const struct world *before, const struct world *after, uint64_t seed, const struct change *c, const struct address *probes,
+                            uint32_t n)
+{
+    for (uint32_t k = 0; k < c->n; k++) {
+        const struct change_entry *e = &c->items[k];
+        const struct access *side = change_side(c, e);
+        const struct access_object *o = &side->objects[e->object];
+        const struct model *m = e->is_gain ? &after->model : &before->model, *other = e->is_gain ? &before->model : &after->model;
+        bool is_seen = o->kind != ACCESS_WEB;
+        for (uint32_t i = 0; i < n && !is_seen; i++) {
+            struct naive_principal who = naive_identify(m, &probes[i]);
+            const struct access_subject *s = &side->subjects[e->subject];
+            is_seen = who.host == s->host && who.segment == s->segment && naive_verdict(m, &probes[i], o->service, o->surface) != MODEL_NONE &&
+                      naive_verdict(other, &probes[i], o->service, o->surface) == MODEL_NONE;
+        }
+        if (!is_seen)
+            fail_msg("seed %llu: entry %u is told and isn't so", (unsigned long long)seed, k);
+    }
+}
+
+/* Another world with the same things in it and one or two grants, a host's segment or its address changed. */
+static void vary(struct world *w, uint64_t seed)
+{
+    uint64_t s = seed * 31;
+    uint32_t n = 1 + random_below(&s, 2);
+    while (n--) {
+        uint32_t what = random_below(&s, 4);
+        if (what == 0 && w->model.n_grants)
+            w->model.n_grants--;
+        else if (what == 1 && w->model.n_grants) {
+            struct model_grant *g = &w->model.grants[random_below(&s, w->model.n_grants)];
+            g->n_from = g->n_from > 1 ? g->n_from - 1 : g->n_from;
+        } else if (what == 2)
+            w->model.hosts[random_below(&s, w->model.n_hosts)].segment = random_below(&s, w->model.n_segments);
+        else if (w->model.hosts[0].addresses.n)
+            w->model.hosts[0].addresses.items[0].address.bytes[15] = 200;
+    }
+}
+
+static void test_a_change_is_told_whole_and_nothing_else(void **state)
+{
+    (void)state;
+    uint32_t n_gains = 0, n_losses = 0;
+    for (uint64_t seed = 1; seed <= N_CHANGES; seed++) {
+        struct world before, after;
+        struct address probes[PROBES_MAX * 2];
+        random_world(&before, seed);
+        random_world(&after, seed);
+        vary(&after, seed);
+        if (seed % 2) { /* both ways */
+            struct world swap = before;
+            before = after;
+            after = swap;
+        }
+        uint32_t n = random_probes(&before, seed, probes);
+        n += random_probes(&after, seed, probes + n);
+        cleanup_change struct change change = { 0 };
+        assert_int_equal(change_init(&change, &before.model, &after.model), 0);
+        compare_change(&before, &after, seed, &change, probes, n);
+        compare_entries(&before, &after, seed, &change, probes, n);
+        for (uint32_t i = 0; i < change.n; i++) {
+            n_gains += change.items[i].is_gain;
+            n_losses += !change.items[i].is_gain;
+        }
+        world_deinit(&before);
+        world_deinit(&after);
+    }
+    assert_true(n_gains > 100 && n_losses > 100);
+}
+
+static void test_the_same_declaration_changes_nothing(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct world a, b;
+        random_world(&a, seed);
+        random_world(&b, seed);
+        cleanup_change struct change change = { 0 };
+        assert_int_equal(change_init(&change, &a.model, &b.model), 0);
+        assert_int_equal(change.n, 0);
+        world_deinit(&a);
+        world_deinit(&b);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_declared_relation_is_what_the_naive_evaluator_says),
+        cmocka_unit_test(test_a_gateway_s_image_reads_back_as_its_verdicts),
+        cmocka_unit_test(test_a_change_is_told_whole_and_nothing_else),
+        cmocka_unit_test(test_the_same_declaration_changes_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
