@@ -165,6 +165,15 @@ uint32_t packet_filter_add_reason(struct packet_filter *filter, struct relation_
     return add(filter, &filter->reasons, &reason, sizeof reason);
 }
 
+uint32_t packet_filter_add_place(struct packet_filter *filter, struct str text)
+{
+    uint64_t line;
+    struct str rest = text, file = str_split(&rest, ':'), number = str_split(&rest, ',');
+    if (!str_ends_with(file, STR(".yml")) || !str_to_u64(number, UINT32_MAX, &line) || line == 0)
+        return PACKET_NONE;
+    return packet_filter_add_reason(filter, (struct relation_reason){ file, (uint32_t)line, str_trim(rest) });
+}
+
 uint32_t packet_filter_add_rule(struct packet_filter *filter, uint32_t chain, enum packet_verdict verdict, uint32_t target)
 {
     const struct packet_rule rule = { .chain = chain, .first_match = count(&filter->matches, sizeof(struct packet_match)),

@@ -22,6 +22,7 @@ enum packet_field {
     PACKET_UID,                              /* numbers: whose process sends, on the way out only */
     PACKET_ICMP_TYPE, PACKET_ICMPV6_TYPE,    /* numbers; no TCP or UDP packet has one */
     PACKET_HOP_LIMIT,                        /* numbers; may be anything */
+    PACKET_LOCAL,                            /* numbers: 1 on the way to this host, else 0 */
     PACKET_OTHER,                            /* what only the kernel knows; may be anything, its values say nothing */
     PACKET_N_FIELDS,
 };
@@ -49,7 +50,7 @@ struct packet_table {
 
 struct packet_chain {
     uint32_t table;
-    struct str name, remark;      /* remark: for people, above the chain */
+    struct str name, remark;      /* remark: one line for people, above the chain; the builder's own, not copied */
     bool is_base, is_nat;
     uint8_t hook;                 /* of a base chain, as are the next two */
     uint8_t policy;               /* PACKET_ACCEPT or PACKET_DROP */
@@ -112,6 +113,8 @@ uint32_t packet_filter_add_set(struct packet_filter *filter, const struct packet
 /* One range per field of the last set. reason: of this element, or PACKET_NONE for the rule's. */
 void packet_filter_add_element(struct packet_filter *filter, const struct relation_range *values, uint32_t reason);
 uint32_t packet_filter_add_reason(struct packet_filter *filter, struct relation_reason reason);
+/* The same of a text as renderers write it into a filter: "postern.yml:40" or "postern.yml:40, a gateway to its instance". PACKET_NONE: it is none. */
+uint32_t packet_filter_add_place(struct packet_filter *filter, struct str text);
 /* A rule at the end of the chain; its conditions are added next, before another rule begins. */
 uint32_t packet_filter_add_rule(struct packet_filter *filter, uint32_t chain, enum packet_verdict verdict, uint32_t target);
 void packet_filter_add_match(struct packet_filter *filter, uint32_t set, uint8_t family, bool negated);

@@ -53,6 +53,7 @@ static bool narrow(const struct packet_classes *pc, struct packet_live *live, ui
     case PACKET_INTERFACE: return packet_range_holds(range, &name.first);
     case PACKET_CT_STATE: return is_within(range, PACKET_CT_NEW);
     case PACKET_UID: return is_within(range, pc->arrival->uid);
+    case PACKET_LOCAL: return is_within(range, pc->path == PACKET_TO_HOST);
     default: live->is_sure = false; return true;
     }
 }

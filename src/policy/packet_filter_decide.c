@@ -57,6 +57,7 @@ static enum truth field_holds(const struct question *q, uint8_t field, const str
     case PACKET_INTERFACE: return holds(range, &name.first) ? YES : NO;
     case PACKET_CT_STATE: return holds_number(range, PACKET_CT_NEW) ? YES : NO;
     case PACKET_UID: return holds_number(range, q->arrival->uid) ? YES : NO;
+    case PACKET_LOCAL: return holds_number(range, q->path == PACKET_TO_HOST) ? YES : NO;
     default: return MAYBE;
     }
 }

@@ -1,304 +1,290 @@
-/* Writing nftables: sets hold who may reach what, so that a packet costs one look-up however many grants there are. */
+/* A host's firewall and the mesh's filter as nftables rules: sets hold who may reach what, so that a packet costs one look-up however many
+ * grants there are. */
 #include "render/nftables.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 
-#include "base/table.h"
-#include "policy/flows.h"
+#include "render/host_filter.h"
+#include "render/nftables_text.h"
+#include "render/origin.h"
 
-enum { COMMENT_MAX = 120, INTERFACE_MAX = 15 }; /* the kernel keeps 128 bytes of a comment and 15 of an interface's name */
+enum { INTERFACE_MAX = 15, LIST_MAX = 1 << 28 }; /* the kernel keeps 15 bytes of an interface's name */
 
-struct writer {
-    struct buf *out;
+struct builder {
+    struct packet_filter *filter;
     const struct model *model;
     const struct flows *flows;
+    const struct render_nftables_options *options;
+    struct host_filter_reasons reasons;
+    uint32_t table, host;
+    uint32_t allowed[2], mesh[2], here[2], lan[2], served; /* sets; [0] IPv4, [1] IPv6 */
+    uint32_t errors_only, declared, by_lan;                /* chains */
 };
-
-/* ---- small parts ---- */
-
-/* nft has no escapes in its strings: whatever could end one, or a line, is replaced. */
-static void append_plain(struct buf *out, struct str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || memchr("._:/@,*- ", c, 9);
-        buf_append_char(out, is_plain ? c : '_');
-    }
-}
-
-static struct str file_name(const struct model *model)
-{
-    struct str name = model->file;
-    for (struct str rest = name; rest.len;) {
-        struct str part = str_split(&rest, '/');
-        if (part.len)
-            name = part;
-    }
-    return str_first(name, COMMENT_MAX - 40);
-}
-
-static void append_comment(struct writer *w, const struct flow *flow)
-{
-    buf_append(w->out, STR(" comment \""));
-    append_plain(w->out, file_name(w->model));
-    buf_printf(w->out, ":%u%s\"", w->model->grants[flow->grant].at.line, flow->reason == FLOW_INSTANCE ? ", a gateway to its instance" : "");
-}
-
-static void append_range(struct buf *out, const struct source_range *range)
-{
-    char first[ADDRESS_TEXT_SIZE], last[ADDRESS_TEXT_SIZE];
-    if (address_equal(&range->first, &range->last))
-        buf_printf(out, "%s", address_format(&range->first, first));
-    else
-        buf_printf(out, "%s-%s", address_format(&range->first, first), address_format(&range->last, last));
-}
-
-static const char *transport_name(unsigned transport)
-{
-    return transport == MODEL_UDP ? "udp" : "tcp";
-}
-
-static void append_header(struct writer *w, const struct render_nftables_options *options, struct str host, const char *table)
-{
-    buf_append(w->out, STR("#!/usr/sbin/nft -f\n# From "));
-    append_plain(w->out, file_name(w->model));
-    if (options->revision.len) {
-        buf_append(w->out, STR(", revision "));
-        append_plain(w->out, str_first(options->revision, 64));
-    }
-    if (host.len) {
-        buf_append(w->out, STR(", for host "));
-        append_plain(w->out, host);
-    }
-    buf_append(w->out, STR(", by postern render. Written over at the next change: edit the declaration instead.\n"));
-    buf_printf(w->out, "\ntable inet %s\ndelete table inet %s\ntable inet %s {\n", table, table, table);
-}
 
 /* ---- sets ---- */
 
-/* Opens a set; the elements follow, each begun with append_separator, then close_set. */
-static void open_set(struct writer *w, const char *name, const char *family, const char *type, const char *flags)
+static uint8_t family_of(unsigned i)
 {
-    buf_printf(w->out, "\tset %s%s {\n\t\ttype %s\n", name, family, type);
-    if (*flags)
-        buf_printf(w->out, "\t\t%s\n", flags);
+    return i ? PACKET_IPV6 : PACKET_IPV4;
 }
 
-static void append_separator(struct writer *w, uint32_t n_before)
+/* A set of addresses, matched against the source or the destination. */
+static uint32_t add_addresses(struct builder *b, const char *name, unsigned i, enum packet_field field, bool is_merged,
+                              const struct buf *ranges)
 {
-    buf_printf(w->out, n_before ? ",\n\t\t\t     " : "\t\telements = { ");
+    char full[16];
+    (void)str_copy(full, sizeof full - 1, str_of(name));
+    full[strlen(full) + 1] = '\0';
+    full[strlen(full)] = i ? '6' : '4';
+    const struct packet_set what = { .table = b->table, .name = str_of(full), .fields = { (uint8_t)field }, .n_fields = 1, .family = family_of(i),
+                                     .is_interval = true, .is_merged = is_merged };
+    uint32_t set = packet_filter_add_set(b->filter, &what);
+    for (size_t k = 0; k < ranges->len; k += sizeof(struct relation_range))
+        packet_filter_add_element(b->filter, (const struct relation_range *)(const void *)(ranges->ptr + k), PACKET_NONE);
+    return set;
 }
 
-static void close_set(struct writer *w, uint32_t n)
+static int add_lists(struct builder *b)
 {
-    buf_printf(w->out, "%s\t}\n\n", n ? " }\n" : "");
-}
-
-static void write_allowed(struct writer *w, bool v4)
-{
-    bool has_ranges = false;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < w->flows->n; i++) {
-        const struct source_range *from = &w->flows->sources.items[w->flows->items[i].source];
-        has_ranges |= address_is_v4(&from->first) == v4 && !address_equal(&from->first, &from->last);
+    cleanup_buf struct buf list;
+    buf_init(&list, LIST_MAX);
+    for (unsigned i = 0; i < 2; i++) {
+        buf_clear(&list);
+        host_filter_mesh(b->model, !i, &list);
+        b->mesh[i] = add_addresses(b, "mesh", i, PACKET_SOURCE, false, &list);
     }
+    for (unsigned i = 0; i < 2; i++) {
+        buf_clear(&list);
+        host_filter_here(b->model, b->host, !i, &list);
+        b->here[i] = add_addresses(b, "here", i, PACKET_DESTINATION, true, &list);
+    }
+    for (unsigned i = 0; i < 2 && !b->options->keep_lan; i++) {
+        buf_clear(&list);
+        host_filter_lan(b->model, b->host, !i, &list);
+        b->lan[i] = add_addresses(b, "lan", i, PACKET_DESTINATION, true, &list);
+    }
+    const struct packet_set served = { .table = b->table, .name = STR("served"), .fields = { PACKET_PROTOCOL, PACKET_PORT }, .n_fields = 2 };
+    b->served = packet_filter_add_set(b->filter, &served);
+    buf_clear(&list);
+    host_filter_served(b->model, b->host, &list);
+    for (size_t k = 0; k < list.len; k += sizeof(struct host_filter_port)) {
+        const struct host_filter_port *port = (const void *)(list.ptr + k);
+        const struct relation_range values[] = { packet_number(port->protocol, port->protocol), packet_number(port->port, port->port) };
+        packet_filter_add_element(b->filter, values, PACKET_NONE);
+    }
+    return list.error;
+}
+
+static void add_allowed(struct builder *b, unsigned i)
+{
+    struct packet_set what = { .table = b->table, .name = i ? STR("allowed6") : STR("allowed4"), .n_fields = 4, .family = family_of(i),
+                               .fields = { PACKET_SOURCE, PACKET_DESTINATION, PACKET_PROTOCOL, PACKET_PORT }, .is_counted = true };
     /* Ranges need a slower kind of set: asked for only where there is one. They never overlap, which that kind would refuse. */
-    open_set(w, "allowed", v4 ? "4" : "6", v4 ? "ipv4_addr . ipv4_addr . inet_proto . inet_service" : "ipv6_addr . ipv6_addr . inet_proto . inet_service",
-             has_ranges ? "flags interval\n\t\tcounter" : "counter");
-    for (uint32_t i = 0; i < w->flows->n; i++) {
-        const struct flow *flow = &w->flows->items[i];
-        char to[ADDRESS_TEXT_SIZE];
-        if (address_is_v4(&flow->destination) != v4)
+    for (uint32_t k = 0; k < b->flows->n; k++) {
+        const struct source_range *from = &b->flows->sources.items[b->flows->items[k].source];
+        what.is_interval |= address_is_v4(&from->first) == !i && !address_equal(&from->first, &from->last);
+    }
+    b->allowed[i] = packet_filter_add_set(b->filter, &what);
+    for (uint32_t k = 0; k < b->flows->n; k++) {
+        const struct flow *flow = &b->flows->items[k];
+        const struct source_range *from = &b->flows->sources.items[flow->source];
+        uint32_t protocol = flow->transport == MODEL_UDP ? IPPROTO_UDP : IPPROTO_TCP;
+        if (address_is_v4(&flow->destination) == !!i)
             continue;
-        append_separator(w, n++);
-        append_range(w->out, &w->flows->sources.items[flow->source]);
-        buf_printf(w->out, " . %s . %s . %u", address_format(&flow->destination, to), transport_name(flow->transport), flow->port);
-        append_comment(w, flow);
+        const struct relation_range values[] = { { from->first, from->last }, { flow->destination, flow->destination },
+                                                 packet_number(protocol, protocol), packet_number(flow->port, flow->port) };
+        packet_filter_add_element(b->filter, values, host_filter_reason(&b->reasons, flow));
     }
-    close_set(w, n);
 }
 
-static uint32_t append_addresses(struct writer *w, const struct model_prefixes *addresses, bool v4, uint32_t n)
+/* ---- rules ---- */
+
+static void add_counted(struct builder *b, uint32_t chain, enum packet_verdict verdict, struct str comment)
 {
-    for (uint32_t i = 0; i < addresses->n; i++) {
-        char text[ADDRESS_PREFIX_TEXT_SIZE];
-        if (address_is_v4(&addresses->items[i].address) != v4)
-            continue;
-        append_separator(w, n++);
-        buf_printf(w->out, "%s", address_prefix_format(&addresses->items[i], text));
+    packet_filter_add_rule(b->filter, chain, verdict, PACKET_NONE);
+    packet_filter_set_comment(b->filter, comment);
+    if (!b->filter->error)
+        packet_filter_rule(b->filter, packet_filter_n_rules(b->filter) - 1)->is_counted = true;
+}
+
+static void add_numbers(struct builder *b, enum packet_field field, const uint32_t *numbers, uint32_t n, uint8_t family)
+{
+    const struct packet_set what = { .fields = { (uint8_t)field }, .n_fields = 1 };
+    uint32_t set = packet_filter_add_set(b->filter, &what);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct relation_range value = packet_number(numbers[i], numbers[i]);
+        packet_filter_add_element(b->filter, &value, PACKET_NONE);
     }
-    return n;
+    packet_filter_add_match(b->filter, set, family, false);
 }
 
-/* What counts as an address of the mesh: Tailscale's and Headscale's prefixes, and the hosts that are declared outside of them. */
-static void write_mesh(struct writer *w, bool v4)
+static void add_loopback(struct builder *b, uint32_t chain)
 {
-    static const char *const prefixes[2] = { "fd7a:115c:a1e0::/48", "100.64.0.0/10" };
-    struct address_prefix usual;
-    uint32_t n = 0;
-    open_set(w, "mesh", v4 ? "4" : "6", v4 ? "ipv4_addr" : "ipv6_addr", "flags interval");
-    append_separator(w, n++);
-    buf_append(w->out, str_of(prefixes[v4]));
-    bool parsed = address_prefix_parse(str_of(prefixes[v4]), &usual);
-    for (uint32_t i = 0; i < w->model->n_hosts; i++)
-        for (uint32_t k = 0; k < w->model->hosts[i].addresses.n; k++) {
-            const struct model_prefixes one = { &w->model->hosts[i].addresses.items[k], 1 };
-            if (!parsed || !address_prefix_contains(&usual, &one.items->address))
-                n = append_addresses(w, &one, v4, n);
-        }
-    close_set(w, n);
+    packet_filter_add_rule(b->filter, chain, PACKET_ACCEPT, PACKET_NONE);
+    packet_filter_add_simple(b->filter, PACKET_INTERFACE, packet_name(STR("lo"), false), PACKET_ANY_FAMILY, false);
 }
 
-static bool serves_on(const struct model_surface *surface, uint32_t host)
+static void add_established(struct builder *b, uint32_t chain)
 {
-    for (uint32_t i = 0; i < surface->hosts.n; i++)
-        if (surface->hosts.items[i] == host)
-            return true;
-    return false;
+    static const uint32_t states[] = { PACKET_CT_ESTABLISHED, PACKET_CT_RELATED };
+    packet_filter_add_rule(b->filter, chain, PACKET_ACCEPT, PACKET_NONE);
+    add_numbers(b, PACKET_CT_STATE, states, ARRAY_SIZE(states), PACKET_ANY_FAMILY);
 }
 
-/* Addresses of this host where what isn't declared is dropped: on the mesh, and others that its surfaces are declared to listen on. */
-static void write_judged(struct writer *w, uint32_t host, bool v4)
+/* One rule per family with one condition: on a set of it. */
+static void add_per_family(struct builder *b, uint32_t chain, const uint32_t sets[static 2], enum packet_verdict verdict, uint32_t target)
 {
-    const struct model_host *h = &w->model->hosts[host];
-    uint32_t n = 0;
-    open_set(w, "here", v4 ? "4" : "6", v4 ? "ipv4_addr" : "ipv6_addr", "flags interval\n\t\tauto-merge");
-    n = append_addresses(w, &h->addresses, v4, n);
-    for (uint32_t i = 0; i < w->model->n_surfaces; i++)
-        if (serves_on(&w->model->surfaces[i], host))
-            n = append_addresses(w, &w->model->surfaces[i].addresses, v4, n);
-    close_set(w, n);
-}
-
-static void write_lan(struct writer *w, uint32_t host, bool v4)
-{
-    open_set(w, "lan", v4 ? "4" : "6", v4 ? "ipv4_addr" : "ipv6_addr", "flags interval\n\t\tauto-merge");
-    close_set(w, append_addresses(w, &w->model->hosts[host].lan, v4, 0));
-}
-
-struct served {
-    struct writer *w;
-    struct table seen;
-    struct arena arena;
-    uint32_t n;
-    int error;
-};
-
-static void add_served(struct served *s, unsigned transport, uint16_t port)
-{
-    struct str text = arena_printf(&s->arena, "%s . %u", transport_name(transport), port);
-    int r = text.ptr ? table_add(&s->seen, text, 0, NULL) : -ENOMEM;
-    if (r < 0)
-        s->error = r;
-    if (r || port == 0)
-        return;
-    append_separator(s->w, s->n++);
-    buf_append(s->w->out, text);
-}
-
-/* Every port on which something that the declaration knows is served here, granted to somebody or not. */
-static int write_served(struct writer *w, uint32_t host)
-{
-    struct served s = { .w = w };
-    arena_init(&s.arena, 0);
-    open_set(w, "served", "", "inet_proto . inet_service", "");
-    for (uint32_t i = 0; i < w->model->n_surfaces; i++)
-        if (serves_on(&w->model->surfaces[i], host)) {
-            add_served(&s, MODEL_TCP, w->model->surfaces[i].port);
-            add_served(&s, MODEL_TCP, w->model->surfaces[i].redirect_port);
-        }
-    for (uint32_t i = 0; i < w->model->n_services; i++) {
-        const struct model_service *service = &w->model->services[i];
-        for (uint32_t k = 0; k < service->hosts.n; k++)
-            if (service->hosts.items[k] == host && (service->where == MODEL_WHERE_HOST || service->kind == MODEL_KIND_DIRECT))
-                add_served(&s, service->kind == MODEL_KIND_DIRECT ? service->transport : MODEL_TCP, service->port);
+    for (unsigned i = 0; i < 2; i++) {
+        packet_filter_add_rule(b->filter, chain, verdict, target);
+        packet_filter_add_match(b->filter, sets[i], family_of(i), false);
     }
-    close_set(w, s.n);
-    table_deinit(&s.seen);
-    arena_deinit(&s.arena);
-    return s.error;
 }
 
-/* ---- chains ---- */
-
-static void write_guard(struct writer *w, struct str interface)
+static void add_neighbours(struct builder *b, uint32_t chain)
 {
-    static const char *const comment = "a mesh address that doesn't come from the mesh";
-    if (!interface.len)
-        return;
-    buf_printf(w->out, "\t\tiifname != \"%.*s\" ip saddr @mesh4 counter drop comment \"%s\"\n", STR_ARG(interface), comment);
-    buf_printf(w->out, "\t\tiifname != \"%.*s\" ip6 saddr @mesh6 counter drop comment \"%s\"\n", STR_ARG(interface), comment);
+    static const uint32_t types[] = { 135, 136, 133, 134 };
+    packet_filter_add_rule(b->filter, chain, PACKET_ACCEPT, PACKET_NONE);
+    add_numbers(b, PACKET_ICMPV6_TYPE, types, ARRAY_SIZE(types), PACKET_ANY_FAMILY);
+    packet_filter_add_simple(b->filter, PACKET_HOP_LIMIT, packet_number(255, 255), PACKET_IPV6, false);
+}
+
+static void fill_errors_only(struct builder *b)
+{
+    static const uint32_t types4[] = { 3, 11, 12 }, types6[] = { 1, 2, 3, 4 };
+    packet_filter_add_rule(b->filter, b->errors_only, PACKET_ACCEPT, PACKET_NONE);
+    add_numbers(b, PACKET_ICMP_TYPE, types4, ARRAY_SIZE(types4), PACKET_ANY_FAMILY);
+    packet_filter_add_rule(b->filter, b->errors_only, PACKET_ACCEPT, PACKET_NONE);
+    add_numbers(b, PACKET_ICMPV6_TYPE, types6, ARRAY_SIZE(types6), PACKET_ANY_FAMILY);
+    add_neighbours(b, b->errors_only);
+    add_counted(b, b->errors_only, PACKET_DROP, STR("no grant"));
 }
 
 /* Before any DNAT (conntrack -200, dstnat -100), so that a port published by a container runtime is no way round. */
-static void write_arriving(struct writer *w, const struct render_nftables_options *options)
+static void fill_arriving(struct builder *b, uint32_t arriving)
 {
-    buf_append(w->out, STR("\t# What is addressed to this host, before anybody's DNAT sends it elsewhere.\n"
-                           "\tchain arriving {\n"
-                           "\t\ttype filter hook prerouting priority dstnat - 10; policy accept;\n"
-                           "\t\tiif \"lo\" accept\n"));
-    write_guard(w, options->mesh_interface);
-    buf_append(w->out, STR("\t\tct state established,related accept\n"
-                           "\t\tip daddr @here4 goto declared\n"
-                           "\t\tip6 daddr @here6 goto declared\n"));
-    if (!options->keep_lan)
-        buf_append(w->out, STR("\t\tip daddr @lan4 goto by_lan\n"
-                               "\t\tip6 daddr @lan6 goto by_lan\n"));
-    buf_append(w->out, STR("\t}\n\n"
-                           "\tchain declared {\n"
-                           "\t\tip saddr . ip daddr . meta l4proto . th dport @allowed4 accept\n"
-                           "\t\tip6 saddr . ip6 daddr . meta l4proto . th dport @allowed6 accept\n"
-                           "\t\tgoto errors_only\n"
-                           "\t}\n\n"));
-    if (options->keep_lan)
-        return;
-    buf_append(w->out, STR("\t# Nothing is served on the LAN; the mesh itself may talk there.\n\tchain by_lan {\n"));
-    if (options->mesh_transport_port)
-        buf_printf(w->out, "\t\tudp dport %u accept\n", options->mesh_transport_port);
-    buf_append(w->out, STR("\t\tmeta l4proto { tcp, udp } counter drop comment \"by the LAN address\"\n\t}\n\n"));
+    packet_filter_set_hook(b->filter, arriving, PACKET_HOOK_PREROUTING, -110, PACKET_ACCEPT);
+    add_loopback(b, arriving);
+    for (unsigned i = 0; i < 2 && b->options->mesh_interface.len; i++) {
+        add_counted(b, arriving, PACKET_DROP, STR("a mesh address that doesn't come from the mesh"));
+        packet_filter_add_simple(b->filter, PACKET_INTERFACE, packet_name(b->options->mesh_interface, false), PACKET_ANY_FAMILY, true);
+        packet_filter_add_match(b->filter, b->mesh[i], family_of(i), false);
+    }
+    add_established(b, arriving);
+    add_per_family(b, arriving, b->here, PACKET_GOTO, b->declared);
+    if (!b->options->keep_lan)
+        add_per_family(b, arriving, b->lan, PACKET_GOTO, b->by_lan);
 }
 
-static void write_errors_only(struct writer *w)
+static void fill_declared(struct builder *b)
 {
-    buf_append(w->out, STR("\t# Errors that path MTU and connect depend on, and neighbour discovery, which is IPv6's ARP.\n"
-                           "\tchain errors_only {\n"
-                           "\t\ticmp type { destination-unreachable, time-exceeded, parameter-problem } accept\n"
-                           "\t\ticmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem } accept\n"
-                           "\t\ticmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } ip6 hoplimit 255 accept\n"
-                           "\t\tcounter drop comment \"no grant\"\n"
-                           "\t}\n\n"));
+    add_per_family(b, b->declared, b->allowed, PACKET_ACCEPT, PACKET_NONE);
+    packet_filter_add_rule(b->filter, b->declared, PACKET_GOTO, b->errors_only);
 }
 
-static void write_input(struct writer *w, struct str interface)
+static void fill_by_lan(struct builder *b)
 {
-    buf_append(w->out, STR("\t# Other addresses of this host: nothing from the mesh, and no port that is served on the mesh.\n"
-                           "\tchain input {\n"
-                           "\t\ttype filter hook input priority filter - 10; policy accept;\n"
-                           "\t\tiif \"lo\" accept\n"
-                           "\t\tct state established,related accept\n"
-                           "\t\tip daddr @here4 accept\n"
-                           "\t\tip6 daddr @here6 accept\n"));
-    if (interface.len)
-        buf_printf(w->out, "\t\tiifname \"%.*s\" goto errors_only\n", STR_ARG(interface));
-    else
-        buf_append(w->out, STR("\t\tip saddr @mesh4 goto errors_only\n\t\tip6 saddr @mesh6 goto errors_only\n"));
-    buf_append(w->out, STR("\t\tmeta l4proto . th dport @served counter drop comment \"served on the mesh only\"\n\t}\n"));
+    static const uint32_t transports[] = { IPPROTO_TCP, IPPROTO_UDP };
+    uint16_t port = b->options->mesh_transport_port;
+    if (port) {
+        packet_filter_add_rule(b->filter, b->by_lan, PACKET_ACCEPT, PACKET_NONE);
+        packet_filter_add_simple(b->filter, PACKET_PROTOCOL, packet_number(IPPROTO_UDP, IPPROTO_UDP), PACKET_ANY_FAMILY, false);
+        packet_filter_add_simple(b->filter, PACKET_PORT, packet_number(port, port), PACKET_ANY_FAMILY, false);
+    }
+    add_counted(b, b->by_lan, PACKET_DROP, STR("by the LAN address"));
+    add_numbers(b, PACKET_PROTOCOL, transports, ARRAY_SIZE(transports), PACKET_ANY_FAMILY);
 }
 
-static void write_output(struct writer *w, const struct render_nftables_options *options)
+static void fill_input(struct builder *b, uint32_t input)
 {
-    if (!options->worker_uid_last)
-        return;
-    buf_printf(w->out,
-               "\n\t# The gateway's workers answer connections; they start none.\n"
-               "\tchain output {\n"
-               "\t\ttype filter hook output priority filter - 10; policy accept;\n"
-               "\t\tmeta skuid %u-%u ct state new counter drop comment \"a worker may start no connection\"\n"
-               "\t}\n",
-               options->worker_uid_first, options->worker_uid_last);
+    packet_filter_set_hook(b->filter, input, PACKET_HOOK_INPUT, -10, PACKET_ACCEPT);
+    add_loopback(b, input);
+    add_established(b, input);
+    add_per_family(b, input, b->here, PACKET_ACCEPT, PACKET_NONE);
+    if (b->options->mesh_interface.len) {
+        packet_filter_add_rule(b->filter, input, PACKET_GOTO, b->errors_only);
+        packet_filter_add_simple(b->filter, PACKET_INTERFACE, packet_name(b->options->mesh_interface, false), PACKET_ANY_FAMILY, false);
+    }
+    add_counted(b, input, PACKET_DROP, STR("served on the mesh only"));
+    packet_filter_add_match(b->filter, b->served, PACKET_ANY_FAMILY, false);
 }
 
-/* ---- files ---- */
+static void fill_output(struct builder *b, uint32_t output)
+{
+    static const uint32_t states[] = { PACKET_CT_NEW };
+    packet_filter_set_hook(b->filter, output, PACKET_HOOK_OUTPUT, -10, PACKET_ACCEPT);
+    add_counted(b, output, PACKET_DROP, STR("a worker may start no connection"));
+    packet_filter_add_simple(b->filter, PACKET_UID, packet_number(b->options->worker_uid_first, b->options->worker_uid_last), PACKET_ANY_FAMILY, false);
+    add_numbers(b, PACKET_CT_STATE, states, ARRAY_SIZE(states), PACKET_ANY_FAMILY);
+}
+
+static void set_remark(struct builder *b, uint32_t chain, struct str remark)
+{
+    if (!b->filter->error)
+        packet_filter_chain(b->filter, chain)->remark = remark;
+}
+
+/* ---- the two filters ---- */
+
+static int build_host(struct builder *b)
+{
+    b->table = packet_filter_add_table(b->filter, PACKET_ANY_FAMILY, STR("postern"));
+    int r = add_lists(b);
+    if (r < 0)
+        return r;
+    add_allowed(b, 0);
+    add_allowed(b, 1);
+    b->errors_only = packet_filter_add_chain(b->filter, b->table, STR("errors_only"));
+    set_remark(b, b->errors_only, STR("Errors that path MTU and connect depend on, and neighbour discovery, which is IPv6's ARP."));
+    uint32_t arriving = packet_filter_add_chain(b->filter, b->table, STR("arriving"));
+    set_remark(b, arriving, STR("What is addressed to this host, before anybody's DNAT sends it elsewhere."));
+    b->declared = packet_filter_add_chain(b->filter, b->table, STR("declared"));
+    if (!b->options->keep_lan) {
+        b->by_lan = packet_filter_add_chain(b->filter, b->table, STR("by_lan"));
+        set_remark(b, b->by_lan, STR("Nothing is served on the LAN; the mesh itself may talk there."));
+    }
+    uint32_t input = packet_filter_add_chain(b->filter, b->table, STR("input"));
+    set_remark(b, input, STR("Other addresses of this host: nothing from the mesh, and no port that is served on the mesh."));
+    fill_errors_only(b);
+    fill_arriving(b, arriving);
+    fill_declared(b);
+    if (!b->options->keep_lan)
+        fill_by_lan(b);
+    fill_input(b, input);
+    if (b->options->worker_uid_last) {
+        uint32_t output = packet_filter_add_chain(b->filter, b->table, STR("output"));
+        set_remark(b, output, STR("The gateway's workers answer connections; they start none."));
+        fill_output(b, output);
+    }
+    return b->filter->error;
+}
+
+static int build_mesh(struct builder *b)
+{
+    struct address_prefix multicast;
+    b->table = packet_filter_add_table(b->filter, PACKET_ANY_FAMILY, STR("postern_mesh"));
+    add_allowed(b, 0);
+    add_allowed(b, 1);
+    uint32_t forward = packet_filter_add_chain(b->filter, b->table, STR("forward"));
+    packet_filter_set_hook(b->filter, forward, PACKET_HOOK_FORWARD, 0, PACKET_DROP);
+    add_established(b, forward);
+    add_per_family(b, forward, b->allowed, PACKET_ACCEPT, PACKET_NONE);
+    add_neighbours(b, forward);
+    if (address_prefix_parse(STR("ff00::/8"), &multicast)) {
+        packet_filter_add_rule(b->filter, forward, PACKET_DROP, PACKET_NONE);
+        packet_filter_add_simple(b->filter, PACKET_DESTINATION, relation_range_of_prefix(&multicast), PACKET_IPV6, false);
+    }
+    add_counted(b, forward, PACKET_REJECT, STR_NONE);
+    return b->filter->error;
+}
+
+static int build(struct builder *b, struct error *err)
+{
+    int r = host_filter_reasons_init(&b->reasons, b->filter, b->model);
+    if (r == 0)
+        r = b->host == MODEL_NONE ? build_mesh(b) : build_host(b);
+    return r < 0 ? r : packet_filter_seal(b->filter, err);
+}
 
 static bool is_interface_name(struct str name)
 {
@@ -328,71 +314,77 @@ static int check_options(const struct model *model, uint32_t host, const struct 
     return -EINVAL;
 }
 
-static int write_host(struct writer *w, uint32_t host, const struct render_nftables_options *options)
-{
-    append_header(w, options, w->model->hosts[host].name.text, "postern");
-    write_mesh(w, true);
-    write_mesh(w, false);
-    write_judged(w, host, true);
-    write_judged(w, host, false);
-    if (!options->keep_lan) {
-        write_lan(w, host, true);
-        write_lan(w, host, false);
-    }
-    int r = write_served(w, host);
-    if (r < 0)
-        return r;
-    write_allowed(w, true);
-    write_allowed(w, false);
-    write_errors_only(w);
-    write_arriving(w, options);
-    write_input(w, options->mesh_interface);
-    write_output(w, options);
-    buf_append(w->out, STR("}\n"));
-    return w->out->error;
-}
-
-static int write_mesh_filter(struct writer *w, const struct render_nftables_options *options)
-{
-    append_header(w, options, STR_NONE, "postern_mesh");
-    write_allowed(w, true);
-    write_allowed(w, false);
-    buf_append(w->out, STR("\tchain forward {\n"
-                           "\t\ttype filter hook forward priority filter; policy drop;\n"
-                           "\t\tct state established,related accept\n"
-                           "\t\tip saddr . ip daddr . meta l4proto . th dport @allowed4 accept\n"
-                           "\t\tip6 saddr . ip6 daddr . meta l4proto . th dport @allowed6 accept\n"
-                           "\t\ticmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } ip6 hoplimit 255 accept\n"
-                           "\t\tip6 daddr ff00::/8 drop\n"
-                           "\t\tcounter reject with icmpx admin-prohibited\n"
-                           "\t}\n"
-                           "}\n"));
-    return w->out->error;
-}
-
-static int render(const struct model *model, uint32_t host, const struct render_nftables_options *options, struct buf *out)
+static int find_flows(const struct model *model, uint32_t host, struct flows *ret)
 {
     cleanup_grants struct grants grants = { 0 };
-    cleanup_flows struct flows flows = { 0 };
     int r = grants_init(&grants, model);
+    return r < 0 ? r : flows_init(ret, &grants, host);
+}
+
+int render_nftables_filter(const struct model *model, uint32_t host, const struct render_nftables_options *options, struct packet_filter *ret,
+                           struct error *err)
+{
+    cleanup_flows struct flows flows = { 0 };
+    cleanup_packet_filter struct packet_filter filter = { 0 };
+    char name[96] = "nftables of the mesh";
+    int r = host == MODEL_NONE ? 0 : check_options(model, host, options, err);
     if (r == 0)
-        r = flows_init(&flows, &grants, host);
+        r = find_flows(model, host, &flows);
     if (r < 0)
         return r;
-    struct writer w = { .out = out, .model = model, .flows = &flows };
-    return host == MODEL_NONE ? write_mesh_filter(&w, options) : write_host(&w, host, options);
+    if (host != MODEL_NONE) {
+        size_t n = str_copy(name, sizeof name, STR("nftables on "));
+        str_copy(name + n, sizeof name - n, model->hosts[host].name.text);
+    }
+    struct builder b = { .filter = &filter, .model = model, .flows = &flows, .options = options, .host = host };
+    r = packet_filter_init(&filter, str_of(name));
+    if (r == 0)
+        r = build(&b, err);
+    if (r == 0) {
+        *ret = filter;
+        filter = (struct packet_filter){ 0 };
+    }
+    return r;
+}
+
+static int render(const struct model *model, uint32_t host, const struct render_nftables_options *options, struct buf *out, struct error *err)
+{
+    cleanup_packet_filter struct packet_filter filter = { 0 };
+    int r = render_nftables_filter(model, host, options, &filter, err);
+    if (r < 0)
+        return r;
+    buf_append(out, STR("#!/usr/sbin/nft -f\n# From "));
+    nftables_text_plain(out, render_file_name(model));
+    if (options->revision.len) {
+        buf_append(out, STR(", revision "));
+        nftables_text_plain(out, str_first(options->revision, 64));
+    }
+    if (host != MODEL_NONE) {
+        buf_append(out, STR(", for host "));
+        nftables_text_plain(out, model->hosts[host].name.text);
+    }
+    buf_append(out, STR(", by postern render. Written over at the next change: edit the declaration instead.\n\n"));
+    nftables_text_write(&filter, out);
+    return out->error;
 }
 
 int render_nftables_host(const struct model *model, uint32_t host, const struct render_nftables_options *options, struct buf *out, struct error *err)
 {
-    int r = check_options(model, host, options, err);
-    return r < 0 ? r : render(model, host, options, out);
+    return host == MODEL_NONE ? check_options(model, host, options, err) : render(model, host, options, out, err);
 }
 
 int render_nftables_mesh(const struct model *model, const struct render_nftables_options *options, struct buf *out, struct error *err)
 {
-    int r = render(model, MODEL_NONE, options, out);
+    int r = render(model, MODEL_NONE, options, out, err);
     if (r == -E2BIG)
         error_set(err, "more flows than a filter can hold");
     return r;
+}
+
+void render_nftables_own(const struct model *model, uint32_t host, struct buf *out)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        host_filter_here(model, host, !i, out);
+        host_filter_lan(model, host, !i, out);
+    }
 }

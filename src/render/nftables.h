@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "model/model.h"
+#include "policy/packet_filter.h"
 
 struct render_nftables_options {
     struct str revision;           /* hex digest of the declaration, for the header; may be empty */
@@ -30,3 +31,11 @@ struct render_nftables_options {
 int render_nftables_host(const struct model *model, uint32_t host, const struct render_nftables_options *options, struct buf *out,
                          struct error *err) must_check;
 int render_nftables_mesh(const struct model *model, const struct render_nftables_options *options, struct buf *out, struct error *err) must_check;
+
+/* The same as a structure, sealed, for who judges it: the host's, or with MODEL_NONE the mesh's. Its reasons are the declaration's lines where a
+ * set element stands for a grant. A host's judges what arrives (PACKET_TO_HOST) by mesh_interface, or by an empty name for the LAN and anywhere
+ * else; the mesh's what passes (PACKET_THROUGH_HOST). On failure *ret is untouched. */
+int render_nftables_filter(const struct model *model, uint32_t host, const struct render_nftables_options *options, struct packet_filter *ret,
+                           struct error *err) must_check;
+/* Appends the addresses that a host's filter speaks for, as struct relation_range: its mesh addresses, those its surfaces listen on, its LAN's. */
+void render_nftables_own(const struct model *model, uint32_t host, struct buf *out);
