@@ -40,6 +40,7 @@ static const struct ipc_rule rules[] = {
     RULE(IPC_WATCHER_RELOAD, ipc_reload, 0, 0, { ROLE(WATCHER), ROLE(PARENT) }),
     RULE(IPC_COMPILER_BLOCK, ipc_block, 1, 1, { ROLE(COMPILER), ROLE(PARENT) }),
     RULE(IPC_COMPILER_DONE, ipc_compiler_done, 0, 1, { ROLE(COMPILER), ROLE(PARENT) }),
+    RULE(IPC_ROLE_OFFENCE, ipc_offence, 0, 0, { ROLE(KEEPER) | ROLE(BROKER), ROLE(PARENT) }),
     RULE(IPC_KEEPER_SIGN, ipc_sign, 0, 0, { ROLE(WORKER), ROLE(KEEPER) }),
     RULE(IPC_KEEPER_SIGN_ANSWER, ipc_sign_answer, 0, 0, { ROLE(KEEPER), ROLE(WORKER) }),
     RULE(IPC_KEEPER_CERTIFICATES, ipc_certificates, 1, 1, { ROLE(KEEPER), ROLE(WORKER) }),
@@ -118,6 +119,10 @@ static bool contents_are_valid(const void *message, size_t n_fds)
     case IPC_COMPILER_DONE: {
         const struct ipc_compiler_done *m = message;
         return m->status >= 0 && m->status <= 2 && IS_TEXT(m->revision) && (m->text_size > 0) == (n_fds == 1);
+    }
+    case IPC_ROLE_OFFENCE: {
+        const struct ipc_offence *m = message;
+        return m->pid > 0 && IS_TEXT(m->why);
     }
     case IPC_KEEPER_SIGN: {
         const struct ipc_sign *m = message;

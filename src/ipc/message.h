@@ -54,6 +54,7 @@ enum ipc_type {
     IPC_WATCHER_RELOAD,         /* struct ipc_reload: somebody asked on the control socket */
     IPC_COMPILER_BLOCK,         /* struct ipc_block; fds: one sealed memfd */
     IPC_COMPILER_DONE,          /* struct ipc_compiler_done; fds: the report's text */
+    IPC_ROLE_OFFENCE,           /* struct ipc_offence, from keeper and broker: they ended the worker's channel, the parent ends the worker */
     /* worker and keeper */
     IPC_KEEPER_SIGN = 64,       /* struct ipc_sign */
     IPC_KEEPER_SIGN_ANSWER,     /* struct ipc_sign_answer */
@@ -106,7 +107,7 @@ struct ipc_channel {
     uint32_t peer;               /* enum ipc_role */
     uint32_t surface;            /* told to keeper, broker, logger: whose channel it is; IMAGE_NONE otherwise */
     uint32_t worker;
-    uint32_t unused;
+    int32_t pid;                 /* told with surface: the process, which a worker that is started again doesn't share */
     char surface_name[IPC_NAME_MAX]; /* told with surface */
 };
 
@@ -174,6 +175,13 @@ struct ipc_ready {
     struct ipc_header header;
     uint32_t confinement;
     uint32_t missing;            /* wanted, but the kernel or the rights lack it */
+};
+
+struct ipc_offence {
+    struct ipc_header header;
+    int32_t pid;                 /* of the worker, as its channel was told with */
+    uint32_t unused;
+    char why[IPC_TEXT_MAX];
 };
 
 struct ipc_compile {

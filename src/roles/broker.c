@@ -139,7 +139,7 @@ static int answer_image(struct broker *broker, const struct ipc_image *message, 
 
 static int answer_channel(struct broker *broker, const struct ipc_channel *message, int fd)
 {
-    int r = message->peer == IPC_ROLE_WORKER ? broker_add_channel(broker, fd, message->surface, message->worker) : -EBADMSG;
+    int r = message->peer == IPC_ROLE_WORKER ? broker_add_channel(broker, fd, message->surface, message->worker, message->pid) : -EBADMSG;
     if (r) {
         close(fd);
         log_error("the channel of worker %u of surface %u is not taken: %s", message->worker, message->surface, strerror(-r));

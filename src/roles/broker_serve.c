@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 
 #include "base/log.h"
+#include "roles/role.h"
 
 int broker_init(struct broker *broker)
 {
@@ -54,6 +55,13 @@ static void channel_end(struct broker *broker, struct broker_channel *channel)
     *channel = (struct broker_channel){ .watch = { BROKER_WATCH_CHANNEL }, .fd = -1 };
 }
 
+static void end_offender(struct broker *broker, struct broker_channel *channel, const char *what)
+{
+    log_warning("worker %u of surface %u %s; its channel is ended", channel->worker, channel->surface, what);
+    role_report_offence(channel->pid, what);
+    channel_end(broker, channel);
+}
+
 static void channel_watch(struct broker *broker, struct broker_channel *channel, uint32_t events)
 {
     if (channel->events == events)
@@ -63,7 +71,7 @@ static void channel_watch(struct broker *broker, struct broker_channel *channel,
         channel->events = events;
 }
 
-int broker_add_channel(struct broker *broker, int fd, uint32_t surface, uint32_t worker)
+int broker_add_channel(struct broker *broker, int fd, uint32_t surface, uint32_t worker, int32_t pid)
 {
     for (size_t i = 0; i < BROKER_CHANNELS_MAX; i++) {
         struct broker_channel *channel = &broker->channels[i];
@@ -72,6 +80,7 @@ int broker_add_channel(struct broker *broker, int fd, uint32_t surface, uint32_t
         channel->fd = fd;
         channel->surface = surface;
         channel->worker = worker;
+        channel->pid = pid;
         channel_watch(broker, channel, EPOLLIN);
         if (channel->events)
             return 0;
@@ -194,18 +203,17 @@ void broker_channel_ready(struct broker *broker, struct broker_channel *channel,
             return;
         }
         if (r || message.header.type != IPC_BROKER_DIAL) {
-            log_warning("worker %u of surface %u sent what no worker sends; its channel is ended", channel->worker, channel->surface);
-            channel_end(broker, channel);
+            end_offender(broker, channel, "sent what no worker sends");
             return;
         }
         struct ipc_dial ask;
         memcpy(&ask, &message, sizeof ask);
         r = answer_dial(broker, channel, &ask, now_ms);
         bool there = channel_answer(broker, channel);
-        if (r == -EPERM) {
-            log_warning("worker %u of surface %u asked for target %u of generation %llu, which is not its surface's; its channel is ended",
-                        channel->worker, channel->surface, ask.target, (unsigned long long)ask.generation);
-            channel_end(broker, channel);
+        if (r == -EPERM && there) {
+            struct error what;
+            error_set(&what, "asked for target %u of generation %llu, which is not its surface's", ask.target, (unsigned long long)ask.generation);
+            end_offender(broker, channel, what.text);
         }
         if (r == -EPERM || !there)
             return;

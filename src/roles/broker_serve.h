@@ -20,6 +20,7 @@ struct broker_channel {
     struct broker_watch watch;
     int fd;                          /* -1: free */
     uint32_t surface, worker;        /* as the parent said */
+    int32_t pid;
     uint32_t events;                 /* what epoll watches */
     unsigned n_dials;
     struct broker_dial *dials;       /* in flight, or done and not yet answered */
@@ -43,7 +44,7 @@ int broker_init(struct broker *broker) must_check;
 
 /* Takes a worker's channel, until it ends (a worker that drains may have a successor of the same name beside it). 0; -EMFILE when there
  * are too many; the descriptor is the broker's on success only. */
-int broker_add_channel(struct broker *broker, int fd, uint32_t surface, uint32_t worker) must_check;
+int broker_add_channel(struct broker *broker, int fd, uint32_t surface, uint32_t worker, int32_t pid) must_check;
 void broker_channel_ready(struct broker *broker, struct broker_channel *channel, uint32_t events, int64_t now_ms);
 /* Answers what is done, moves on what is due; returns how long the loop may sleep, or -1. */
 int broker_turn(struct broker *broker, int64_t now_ms);

@@ -70,6 +70,7 @@ struct keeper_channel {
     int fd;
     char surface[IPC_NAME_MAX];
     uint32_t worker;
+    int32_t pid;
     bool needs_chains, needs_tickets, waits_to_write;
 };
 

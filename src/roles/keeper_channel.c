@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "roles/keeper.h"
 #include "roles/keeper_secret.h"
+#include "roles/role.h"
 #include "tls/chains.h"
 #include "tls/handshake_input.h"
 
@@ -165,7 +166,7 @@ int keeper_channel_add(struct keeper *keeper, const struct ipc_channel *message,
     channel = calloc(1, sizeof *channel);
     if (!channel || fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
         goto fail;
-    *channel = (struct keeper_channel){ .fd = fd, .worker = message->worker, .needs_chains = true, .needs_tickets = true };
+    *channel = (struct keeper_channel){ .fd = fd, .worker = message->worker, .pid = message->pid, .needs_chains = true, .needs_tickets = true };
     str_copy(channel->surface, sizeof channel->surface, str_make(message->surface_name, strnlen(message->surface_name, sizeof message->surface_name)));
     struct epoll_event event = { .events = EPOLLIN, .data.ptr = channel };
     if (epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
@@ -204,6 +205,12 @@ static struct tls_pair *find_pair(struct keeper_surface *surface, uint64_t ident
     return NULL;
 }
 
+static void report(const struct keeper_channel *channel, const char *what)
+{
+    log_error("worker %u of surface %s %s: its channel is ended", channel->worker, channel->surface, what);
+    role_report_offence(channel->pid, what);
+}
+
 /* Answers one ask. False when it was one that no honest worker sends. */
 static bool sign(struct keeper *keeper, struct keeper_channel *channel, const struct ipc_sign *question)
 {
@@ -213,7 +220,9 @@ static bool sign(struct keeper *keeper, struct keeper_channel *channel, const st
     size_t length = 0;
 
     if (!tls_handshake_input_is_valid(scheme, question->input, question->length, &why)) {
-        log_error("worker %u of surface %s asked to sign %s: its channel is ended", channel->worker, channel->surface, why);
+        struct error what;
+        error_set(&what, "asked to sign %s", why);
+        report(channel, what.text);
         return false;
     }
     struct tls_pair *pair = find_pair(keeper_find_surface(keeper, channel->surface), question->certificate);
@@ -222,6 +231,8 @@ static bool sign(struct keeper *keeper, struct keeper_channel *channel, const st
     answer.length = answer.status == 0 ? (uint32_t)length : 0;
     int r = ipc_send_plain(channel->fd, &answer);
     /* One ask, one answer: a worker whose channel is full didn't wait for its answers. */
+    if (r < 0 && r != -EPIPE)
+        report(channel, "did not wait for its answers");
     return r == 0 || r == -EPIPE;
 }
 
@@ -240,7 +251,7 @@ void keeper_channel_on_event(struct keeper *keeper, struct keeper_channel *chann
     if (r == -EAGAIN)
         return;
     if (r == -EBADMSG)
-        log_error("worker %u of surface %s sent a malformed message: its channel is ended", channel->worker, channel->surface);
+        report(channel, "sent a malformed message");
     if (r < 0 || !sign(keeper, channel, (const struct ipc_sign *)&buffer))
         channel_close(keeper, channel);
 }

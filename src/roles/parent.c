@@ -85,6 +85,16 @@ static void on_certificate_state(struct parent *parent, const struct ipc_certifi
         child_send(parent, watcher, state, NULL, 0);
 }
 
+/* What no worker sends, a worker sent that is not itself any more: it loses all it had, not only that channel. */
+static void on_offence(struct parent *parent, const struct child *accuser, const struct ipc_offence *offence)
+{
+    struct error why;
+    error_set(&why, "the %s ended its channel: %s", ipc_role_name(accuser->role), offence->why);
+    for (struct child *child = parent->children; child; child = child->next)
+        if (child->role == IPC_ROLE_WORKER && child->pid == offence->pid)
+            child_kill(child, why.text);
+}
+
 /* ipc_receive_from has checked that this role may say it, and its shape. Descriptors are consumed. */
 static void on_message(struct parent *parent, struct child *child, const struct ipc_buffer *message, const int *fds, size_t n_fds)
 {
@@ -105,6 +115,9 @@ static void on_message(struct parent *parent, struct child *child, const struct 
         break;
     case IPC_KEEPER_STATE:
         on_certificate_state(parent, m);
+        break;
+    case IPC_ROLE_OFFENCE:
+        on_offence(parent, child, m);
         break;
     case IPC_COMPILER_BLOCK:
         reload_on_block(parent, child, m, fds[0]);

@@ -12,7 +12,7 @@ enum { RECORDS_PIPE_SIZE = 256 * 1024 };
 static struct ipc_channel channel_message(enum ipc_type type, const struct child *peer)
 {
     struct ipc_channel message = {
-        .header = IPC_HEADER(type, message), .peer = peer->role, .surface = peer->surface, .worker = peer->worker,
+        .header = IPC_HEADER(type, message), .peer = peer->role, .surface = peer->surface, .worker = peer->worker, .pid = peer->pid,
     };
     memcpy(message.surface_name, peer->surface_name, sizeof message.surface_name);
     return message;

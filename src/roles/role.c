@@ -105,6 +105,15 @@ void role_deinit(struct role *role)
         close(TAKE_FD(role->metrics));
 }
 
+void role_report_offence(int32_t pid, const char *why)
+{
+    struct ipc_offence offence = { .header = IPC_HEADER(IPC_ROLE_OFFENCE, offence), .pid = pid };
+    str_copy(offence.why, sizeof offence.why, str_of(why));
+    int r = ipc_send_plain(IPC_PARENT_FD, &offence);
+    if (r < 0 && r != -EPIPE)
+        log_error("telling the parent of worker process %d: %s", (int)pid, strerror(-r));
+}
+
 int role_confine(const struct role *role, const struct confine_profile *profile)
 {
     struct ipc_ready ready = { .header = IPC_HEADER(IPC_ROLE_READY, ready) };

@@ -29,6 +29,9 @@ void role_deinit(struct role *role);
  * and what is missing. 0, or a negative errno that was logged: exit. */
 int role_confine(const struct role *role, const struct confine_profile *profile) must_check;
 
+/* Tells the parent that this worker process sent what no worker sends, after which its channel is ended. A failure is logged. */
+void role_report_offence(int32_t pid, const char *why);
+
 /* Takes the next connection of a listening unix or TCP socket, non-blocking. uid: of a unix socket's peer, which must be that user or root;
  * ROLE_ANYBODY asks nothing. -EAGAIN: there is none; -EPERM: it was somebody else, and was closed; other negative errno: none was taken. */
 enum { ROLE_ANYBODY = UINT32_MAX };

@@ -168,12 +168,15 @@ static void ask_all(struct role *role, int keeper, int broker)
 {
     static const char certificate_request[] = "0\x82\x01\x00 a certificate to be signed, or a client's proof";
     struct ipc_sign sign = { .header = IPC_HEADER(IPC_KEEPER_SIGN, sign), .certificate = first_certificate(keeper) };
-    ask_broker(broker, role->start.generation);
+    /* Each ends with its first forbidden ask, so each worker of the surface tries another. */
+    if (role->start.worker == 0)
+        ask_broker(broker, role->start.generation);
     for (uint32_t scheme = IPC_SIGN_ECDSA_SHA256; scheme <= IPC_SIGN_RSA_PKCS1_SHA256; scheme++) {
         sign.scheme = scheme;
         sign.length = sizeof certificate_request;
         memcpy(sign.input, certificate_request, sizeof certificate_request);
-        ask_keeper(keeper, "bytes of a certificate", &sign);
+        if (role->start.worker == 1)
+            ask_keeper(keeper, "bytes of a certificate", &sign);
         memset(sign.input, ' ', 64);
         memcpy(sign.input + 64, "TLS 1.3, client CertificateVerify", 34);
         sign.length = 64 + 34 + 32;
