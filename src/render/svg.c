@@ -21,7 +21,7 @@ static const char style[] =
     ".way,.key{fill:none;stroke-width:2}.a{stroke:none}.pin{fill:#fff;stroke-width:1.6}.dim{opacity:.25}\n"
     ".s0{stroke:#0b63b3;color:#0b63b3}.s1{stroke:#b8480a;color:#b8480a}.s2{stroke:#8a3fa0;color:#8a3fa0}.s3{stroke:#7d6200;color:#7d6200}\n"
     ".s4{stroke:#0b6e7f;color:#0b6e7f}.s5{stroke:#b0236b;color:#b0236b}.direct{stroke:#1a7f4b;color:#1a7f4b}.port{stroke:#57606a;color:#57606a}\n"
-    ".derived{stroke:#57606a;color:#57606a}.derived path:not(.a){stroke-dasharray:6 4}\n"
+    ".derived{stroke:#57606a;color:#57606a}.derived path:not(.a){stroke-dasharray:6 4}.hit{stroke-opacity:0;stroke-width:11}.way:hover{stroke-width:3.5}\n"
     ".a,.sign{fill:currentColor}.sign{stroke:none}.ring{fill:none;stroke-width:2}\n"
     "@media(prefers-color-scheme:dark){\n"
     "text{fill:#e6edf3}.note{fill:#9198a1}.ground{fill:#0d1117}.area{fill:#161b22;stroke:#30363d}.host{fill:#0d1117;stroke:#565e68}\n"

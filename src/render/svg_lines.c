@@ -139,12 +139,10 @@ static void lane_write(struct svg *svg, struct ends *ends)
                    next->x - SVG_CURVE, next->x, y + svg->top, next->x, away + svg->top);
 }
 
-/* All of the bundle that stands out, or all that doesn't: one path. */
-static void path_write(struct svg *svg, uint32_t bundle, bool lit)
+/* All of the bundle that stands out, or all that doesn't: the data of one path. */
+static void data_write(struct svg *svg, uint32_t bundle, bool lit)
 {
     const struct svg_layout *l = svg->layout;
-    size_t before = svg->out->len;
-    buf_append(svg->out, lit ? STR("<path d=\"") : STR("<path class=\"dim\" d=\""));
     size_t begun = svg->out->len;
     for (uint32_t i = 0; i < l->n_trunks; i++) {
         if (l->trunks[i].bundle != bundle)
@@ -157,6 +155,15 @@ static void path_write(struct svg *svg, uint32_t bundle, bool lit)
         if (lit == svg->lit_bundles[bundle] || svg->out->len > begun)
             run_write(svg, &ends);
     }
+}
+
+/* One path, or none where there is nothing to draw. */
+static void path_write(struct svg *svg, uint32_t bundle, const char *attributes, bool lit)
+{
+    size_t before = svg->out->len;
+    buf_printf(svg->out, "<path%s d=\"", attributes);
+    size_t begun = svg->out->len;
+    data_write(svg, bundle, lit);
     if (svg->out->len == begun)
         svg->out->len = before;
     else
@@ -189,8 +196,9 @@ void svg_lines_write(struct svg *svg)
                 continue;
             buf_printf(svg->out, "<g class=\"way %s\">", svg_class_of(svg, i, text));
             svg_title_of_bundle(svg, i);
-            path_write(svg, i, false);
-            path_write(svg, i, true);
+            path_write(svg, i, " class=\"hit\"", svg->lit_bundles[i]); /* wide and unseen: easier to point at */
+            path_write(svg, i, " class=\"dim\"", false);
+            path_write(svg, i, "", true);
             arrows_write(svg, i);
             buf_append(svg->out, STR("</g>\n"));
         }
