@@ -12,6 +12,7 @@
 #include "render/dot.h"
 #include "render/hosts.h"
 #include "render/mermaid.h"
+#include "render/pf.h"
 #include "render/svg.h"
 #include "roles/revision.h"
 
@@ -27,6 +28,15 @@ static int write_nftables(const struct render_given *given, struct buf *out, str
         options.worker_uid_last = UIDS_BASE + UIDS_N - 1;
     }
     return render_nftables_host(given->model, given->host, &options, out, err);
+}
+
+static int write_pf(const struct render_given *given, struct buf *out, struct error *err)
+{
+    struct render_nftables_options options = given->nftables;
+    /* The usual name is Linux's; on macOS it is a utun, of which the number can't be known here. */
+    if (str_equal(options.mesh_interface, STR(RENDER_MESH_INTERFACE)))
+        options.mesh_interface = STR_NONE;
+    return render_pf_host(given->model, given->host, &options, out, err);
 }
 
 static int write_mesh(const struct render_given *given, struct buf *out, struct error *err)
@@ -88,6 +98,7 @@ static int write_caddy(const struct render_given *given, struct buf *out, struct
 /* In the order of the layers, from the packet up; options are the short letters below. */
 static const struct render_target targets[] = {
     { "nftables", "ipku", RENDER_EACH_HOST, ".nft", "a host's firewall, for \"nft -f\"; it replaces table inet postern and touches no other", write_nftables },
+    { "pf", "ipk", RENDER_EACH_HOST, ".pf.conf", "a macOS host's firewall, for \"pfctl -a postern -f\"; --interface utunN adds the guard", write_pf },
     { "mesh", "i", RENDER_ONCE, "mesh.nft", "the filter between all hosts, for a network namespace that stands for the mesh", write_mesh },
     { "hosts", "", RENDER_ONCE, "hosts", "names as plain records: \"ADDRESS NAME\", at the gateways that serve them", write_hosts },
     { "caddy", "", RENDER_EACH_HOST | RENDER_EACH_SURFACE, ".Caddyfile", "a gateway's surface for Caddy, if you keep that one", write_caddy },
@@ -391,7 +402,7 @@ int cli_render(int argc, char **argv)
 {
     struct arguments arguments = { 0 };
     struct render_given given = {
-        .host = MODEL_NONE, .surface = MODEL_NONE, .from = MODEL_NONE, .nftables = { .mesh_interface = STR("tailscale0"), .mesh_transport_port = 41641 },
+        .host = MODEL_NONE, .surface = MODEL_NONE, .from = MODEL_NONE, .nftables = { .mesh_interface = STR(RENDER_MESH_INTERFACE), .mesh_transport_port = 41641 },
     };
     int status = arguments_read(argc, argv, &arguments, &given);
     if (status)

@@ -19,6 +19,9 @@
 #include "model/model.h"
 #include "policy/packet_filter.h"
 
+/* What Tailscale calls its interface on Linux. */
+#define RENDER_MESH_INTERFACE "tailscale0"
+
 struct render_nftables_options {
     struct str revision;           /* hex digest of the declaration, for the header; may be empty */
     struct str mesh_interface;     /* "tailscale0"; empty: the mesh is known by its addresses only, and the guard is left out */

@@ -225,11 +225,11 @@ static int build(struct builder *b)
             add_rule(b, PACKET_DROP, STR("no grant"));
             packet_filter_add_match(b->filter, b->here[i], family_of(i), false);
         }
-    add_lan(b);
     if (b->options->mesh_interface.len) {
         add_rule(b, PACKET_DROP, STR("no grant"));
         add_interface(b, b->options->mesh_interface, false);
     }
+    add_lan(b);
     r = add_served(b);
     return r < 0 ? r : b->filter->error;
 }

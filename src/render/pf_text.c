@@ -93,12 +93,12 @@ static void write_values(struct buf *out, const struct packet_filter *filter, co
 
 static void write_table(struct buf *out, const struct packet_filter *filter, const struct packet_set *set)
 {
-    buf_printf(out, "table <%.*s> const {", STR_ARG(set->name));
+    buf_printf(out, "table <%.*s> const { ", STR_ARG(set->name));
     for (uint32_t k = 0; k < set->n_elements; k++) {
-        buf_append(out, k ? STR(",\n    ") : STR("\n    "));
+        buf_append(out, k ? STR(", \\\n    ") : STR_NONE);
         write_prefix(out, packet_filter_values(filter, set, k));
     }
-    buf_append(out, STR("\n}\n"));
+    buf_append(out, STR(" }\n"));
 }
 
 /* ---- rules ---- */
@@ -125,8 +125,10 @@ static void write_ends(struct buf *out, const struct packet_filter *filter, cons
 {
     const struct packet_match *source = find(filter, rule, PACKET_SOURCE), *destination = find(filter, rule, PACKET_DESTINATION),
                               *port = find(filter, rule, PACKET_PORT);
-    if (!source && !destination && !port)
+    if (!source && !destination && !port) {
+        buf_append(out, STR(" all"));
         return;
+    }
     buf_append(out, STR(" from"));
     write_condition(out, filter, source, " ");
     buf_append(out, source ? STR(" to") : STR(" any to"));
