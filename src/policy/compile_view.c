@@ -212,7 +212,7 @@ static int add_class(struct view *v, uint32_t *ret_class)
     struct str row = str_make((const char *)v->row, v->n_services * sizeof *v->row);
     if (table_get(&v->rows, row, ret_class))
         return 0;
-    if ((uint64_t)(v->n_classes + 1) * v->n_services > VERDICTS_MAX) {
+    if (v->c->n_verdicts + v->n_services > VERDICTS_MAX) {
         error_set(v->c->err, "%.*s: surface %.*s has more than %u kinds of guests times %u services; write grants for segments instead of hosts",
                   STR_ARG(v->c->file), STR_ARG(v->c->model->surfaces[v->surface].name.text), v->n_classes, v->n_services);
         return -EINVAL;
@@ -224,6 +224,7 @@ static int add_class(struct view *v, uint32_t *ret_class)
     if (r < 0)
         return r;
     buf_append(&v->block.sections[IMAGE_VERDICTS], kept);
+    v->c->n_verdicts += v->n_services;
     *ret_class = v->n_classes++;
     return 0;
 }

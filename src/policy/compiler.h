@@ -24,6 +24,7 @@ struct compiler {
     uint64_t *reach;             /* per service: surfaces of this gateway on which somebody may reach it */
     uint32_t *first_target;      /* per service, where reach is not 0: its instances' first number in the dial block */
     uint64_t *identities;        /* per target */
+    uint64_t n_verdicts;         /* in all views */
     struct compiler_ca *authorities; /* by ca_index */
     struct table ca_index;       /* by path */
 };

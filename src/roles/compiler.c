@@ -22,6 +22,9 @@
 #include "roles/revision.h"
 #include "roles/role.h"
 
+/* A file of 100,000 services takes 200 MB, twice that where the one in force is read too, for telling what changed. */
+enum { MEMORY_MAX = 1 << 30, REPORT_ROOM = 4096 };
+
 enum { REPORT_SIZE_MAX = 1 << 20, CA_SIZE_MAX = 4 << 20, CA_FILES_MAX = 64, OWN_ADDRESSES_MAX = 256 };
 
 /* ---- confinement: it may read what anybody may read, and write nothing ---- */
@@ -35,7 +38,7 @@ static const struct confine_syscall calls[] = {
 static const struct confine_syscalls compiler_calls = CONFINE_GROUP(calls);
 /* CA files have whatever path the declaration says; the uid has no right to anything that isn't public. */
 static const struct confine_path paths[] = { { "/", CONFINE_READ } };
-static const struct confine_limit limits[] = { { RLIMIT_NPROC, 0 } };
+static const struct confine_limit limits[] = { { RLIMIT_NPROC, 0 }, { RLIMIT_DATA, MEMORY_MAX } };
 
 static const struct confine_profile profile = {
     .name = "compiler",
@@ -295,6 +298,16 @@ static int compile(struct compiler *c, const struct model *model, const char *re
     return compile_model(&input, ret, err);
 }
 
+/* Told like any other fault of the file: an end without an answer would look like an accident. */
+static int refuse_size(struct compiler *c)
+{
+    c->report.len = 0;
+    c->report.error = 0;
+    buf_printf(&c->report, "%s: takes more than %d MB of memory to compile; declare fewer services, or grants from segments instead of hosts\n",
+               c->ask.file, MEMORY_MAX >> 20);
+    return send_done(c, 1, "");
+}
+
 static int run(struct compiler *c)
 {
     char revision[REVISION_DIGITS + 1] = "";
@@ -318,7 +331,9 @@ static int run(struct compiler *c)
         r = compile(c, model, revision, &output, &err);
     else
         error_set(&err, "%s", strerror(-r));
-    if (r < 0) {
+    if (r == -ENOMEM) {
+        ; /* told by the caller, when this is freed */
+    } else if (r < 0) {
         buf_printf(&c->report, "%s: %s\n", c->ask.file, err.text);
         r = send_done(c, 1, revision);
     } else {
@@ -340,6 +355,8 @@ int main(void)
     if (r < 0)
         return EXIT_FAILURE;
     buf_init(&c.report, REPORT_SIZE_MAX);
+    if (!buf_reserve(&c.report, REPORT_ROOM)) /* for what there is to say when no memory is left */
+        return EXIT_FAILURE;
     look_around(&c);
     r = hear_request(&c);
     if (r == 0)
@@ -348,6 +365,8 @@ int main(void)
         r = map_inputs(&c);
     if (r == 0)
         r = run(&c);
+    if (r == -ENOMEM)
+        r = refuse_size(&c);
     buf_deinit(&c.report);
     for (uint32_t i = 0; i < c.n_ca_texts; i++)
         free((void *)(uintptr_t)c.ca_texts[i].ptr);

@@ -30,6 +30,7 @@ int confine_limits(const struct confine_profile *profile, struct error *err)
 {
     int r = set_limit(RLIMIT_CORE, 0, err);
     for (size_t i = 0; r == 0 && i < profile->n_limits; i++)
-        r = set_limit(profile->limits[i].resource, profile->limits[i].value, err);
+        if (profile->limits[i].resource != RLIMIT_DATA || !IS_SANITIZED)
+            r = set_limit(profile->limits[i].resource, profile->limits[i].value, err);
     return r;
 }

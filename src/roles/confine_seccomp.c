@@ -90,17 +90,6 @@ static int add_call(scmp_filter_ctx filter, const struct confine_syscall *call)
     return add_rule(filter, call->number, n, conditions);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-#define IS_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define IS_SANITIZED 1
-#endif
-#endif
-#ifndef IS_SANITIZED
-#define IS_SANITIZED 0
-#endif
-
 int confine_seccomp(const struct confine_profile *profile, struct error *err)
 {
     if (IS_SANITIZED) /* its runtime makes calls of its own; such a build is for tests, and says that it runs with less */

@@ -105,6 +105,19 @@ def test_a_wrong_file_is_explained_and_nothing_starts(gateway):
     assert not os.listdir(gw.run_directory)
 
 
+def test_a_file_that_takes_gigabytes_to_compile_is_refused_with_the_reason(gw, directory):
+    """Each of 64 surfaces has a view of its own of each of 100,000 services."""
+    assert gw.stop() == 0
+    path = os.path.join(directory, "large.yml")
+    with open(path, "w", encoding="ascii") as out:
+        out.write("postern: 1\ndomain: a.test\nsegments: { c: {} }\nhosts:\n  g: { segment: c, address: 127.0.0.1, gateway: true }\n")
+        out.write("surfaces:\n" + "".join(f"  s{i}: {{ port: {20000 + i} }}\n" for i in range(64)))
+        out.write("services:\n" + "".join(f"  x{i}: {{ host: g, port: 80 }}\n" for i in range(100000)))
+        out.write("grants:\n" + "".join(f"  - {{ from: c, to: \"*\", over: s{i} }}\n" for i in range(64)))
+    done = gw.command("run", "-f", path, "--host", "g", "--run-directory", gw.run_directory, "--state-directory", gw.state_directory, timeout_s=60)
+    assert done.returncode == 1 and "takes more than 1024 MB of memory to compile" in done.stderr, done.stderr
+
+
 def test_a_file_that_is_not_there_is_told(gw):
     assert gw.stop() == 0
     done = gw.command("run", "-f", "/nonexistent/postern.yml", "--run-directory", gw.run_directory, "--state-directory", gw.state_directory)
