@@ -205,8 +205,9 @@ static void put_merged(struct intervals *out, const struct matrix_interval *inte
         last->last = interval->last;
 }
 
-static int unite_rows(const struct matrix_row *a, const struct matrix_row *b, struct intervals *out)
+static int unite_rows(const struct matrix_row *a, const struct matrix_row *b, const bool *marks, struct intervals *out)
 {
+    (void)marks;
     int r = intervals_reserve(out, (size_t)a->n + b->n);
     out->n = 0;
     if (r < 0)
@@ -239,14 +240,17 @@ static uint32_t skip_to(const struct matrix_row *row, uint32_t at, uint64_t posi
     return first;
 }
 
-static int intersect_rows(const struct matrix_row *a, const struct matrix_row *b, struct intervals *out)
+static int intersect_rows(const struct matrix_row *a, const struct matrix_row *b, const bool *marks, struct intervals *out)
 {
     int r = intervals_reserve(out, (size_t)a->n + b->n);
     out->n = 0;
-    for (uint32_t i = 0, k = 0; r == 0 && i < a->n && k < b->n;) {
-        const struct matrix_interval *x = &a->items[i], *y = &b->items[k];
-        if (end_of(x) < begin_of(y)) {
-            i = skip_to(a, i, begin_of(y));
+    for (uint32_t i = 0, k = 0; r == 0 && i < a->n;) {
+        const struct matrix_interval *x = &a->items[i], *y = k < b->n ? &b->items[k] : NULL;
+        if (marks && !marks[x->destination]) {
+            out->items[out->n++] = *x;
+            i++;
+        } else if (!y || end_of(x) < begin_of(y)) {
+            i = !y && !marks ? a->n : marks ? i + 1 : skip_to(a, i, begin_of(y));
         } else if (end_of(y) < begin_of(x)) {
             k = skip_to(b, k, begin_of(x));
         } else {
@@ -261,7 +265,7 @@ static int intersect_rows(const struct matrix_row *a, const struct matrix_row *b
     return r;
 }
 
-static int subtract_rows(const struct matrix_row *a, const struct matrix_row *b, struct intervals *out)
+static int subtract_rows(const struct matrix_row *a, const struct matrix_row *b, const bool *marks, struct intervals *out)
 {
     int r = intervals_reserve(out, (size_t)a->n + b->n);
     out->n = 0;
@@ -269,7 +273,7 @@ static int subtract_rows(const struct matrix_row *a, const struct matrix_row *b,
         struct matrix_interval rest = a->items[i];
         bool remains = true;
         k = skip_to(b, k, begin_of(&rest));
-        for (; remains && k < b->n && begin_of(&b->items[k]) <= end_of(&rest); k++) {
+        for (; (!marks || marks[rest.destination]) && k < b->n && begin_of(&b->items[k]) <= end_of(&rest); k++) {
             const struct matrix_interval *hole = &b->items[k];
             if (hole->first > rest.first)
                 out->items[out->n++] = (struct matrix_interval){ rest.destination, rest.first, hole->first - 1 };
@@ -358,7 +362,7 @@ static int unite_list(struct reading *r, uint32_t n, uint32_t *ret)
     if (e < 0)
         return e;
     if (n == 2) {
-        e = unite_rows(row_at(&r->b, r->row_of_id[r->list[0]] - 1), row_at(&r->b, r->row_of_id[r->list[1]] - 1), &r->b.list);
+        e = unite_rows(row_at(&r->b, r->row_of_id[r->list[0]] - 1), row_at(&r->b, r->row_of_id[r->list[1]] - 1), NULL, &r->b.list);
     } else {
         for (uint32_t i = 0; i < n; i++) {
             const struct matrix_row *row = row_at(&r->b, r->row_of_id[r->list[i]] - 1);
@@ -482,47 +486,96 @@ static int pairs_reserve(struct pairs *pairs)
     return 0;
 }
 
-static int combine(const struct matrix *a, const struct matrix *b, int (*rows)(const struct matrix_row *, const struct matrix_row *, struct intervals *),
-                   struct matrix *ret)
+typedef int (*combine_rows)(const struct matrix_row *a, const struct matrix_row *b, const bool *marks, struct intervals *out);
+
+static int combine_pair(struct building *out, const struct matrix *a, const struct matrix *b, combine_rows rows, const bool *marks,
+                        uint64_t pair, struct pairs *pairs, uint32_t *ret)
+{
+    int r = pairs_reserve(pairs);
+    if (r < 0)
+        return r;
+    struct pair_slot *slot = find_slot(pairs->slots, pairs->n_slots, pair);
+    if (!slot->row) {
+        uint32_t row = 0;
+        r = rows(&a->rows[pair >> 32], &b->rows[(uint32_t)pair], marks, &out->list);
+        if (r == 0)
+            r = add_row(out, out->list.items, out->list.n, &row);
+        if (r < 0)
+            return r;
+        *slot = (struct pair_slot){ pair, row + 1 };
+        pairs->n_used++;
+    }
+    *ret = slot->row - 1;
+    return 0;
+}
+
+static int combine(const struct matrix *a, const struct matrix *b, combine_rows rows, const bool *marks, struct matrix *ret)
 {
     struct building out;
     struct pairs pairs = { 0 };
     int r = building_init(&out, a->space);
-    for (uint32_t k = 0; r == 0 && k < space_n_classes(a->space, SPACE_SOURCE); k++) {
-        uint64_t pair = (uint64_t)a->row_of[k] << 32 | b->row_of[k];
-        r = pairs_reserve(&pairs);
-        if (r < 0)
-            break;
-        struct pair_slot *slot = find_slot(pairs.slots, pairs.n_slots, pair);
-        if (!slot->row) {
-            uint32_t row = 0;
-            r = rows(&a->rows[a->row_of[k]], &b->rows[b->row_of[k]], &out.list);
-            if (r == 0)
-                r = add_row(&out, out.list.items, out.list.n, &row);
-            if (r < 0)
-                break;
-            *slot = (struct pair_slot){ pair, row + 1 };
-            pairs.n_used++;
-        }
-        out.matrix.row_of[k] = slot->row - 1;
-    }
+    for (uint32_t k = 0; r == 0 && k < space_n_classes(a->space, SPACE_SOURCE); k++)
+        r = combine_pair(&out, a, b, rows, marks, (uint64_t)a->row_of[k] << 32 | b->row_of[k], &pairs, &out.matrix.row_of[k]);
     free(pairs.slots);
     return building_finish(&out, r, ret);
 }
 
 int matrix_unite(const struct matrix *a, const struct matrix *b, struct matrix *ret)
 {
-    return combine(a, b, unite_rows, ret);
+    return combine(a, b, unite_rows, NULL, ret);
 }
 
 int matrix_intersect(const struct matrix *a, const struct matrix *b, struct matrix *ret)
 {
-    return combine(a, b, intersect_rows, ret);
+    return combine(a, b, intersect_rows, NULL, ret);
 }
 
 int matrix_subtract(const struct matrix *a, const struct matrix *b, struct matrix *ret)
 {
-    return combine(a, b, subtract_rows, ret);
+    return combine(a, b, subtract_rows, NULL, ret);
+}
+
+int matrix_intersect_marked(const struct matrix *a, const struct matrix *b, const bool *marks, struct matrix *ret)
+{
+    return combine(a, b, intersect_rows, marks, ret);
+}
+
+int matrix_subtract_marked(const struct matrix *a, const struct matrix *b, const bool *marks, struct matrix *ret)
+{
+    return combine(a, b, subtract_rows, marks, ret);
+}
+
+static int keep_marked(struct building *out, const struct matrix_row *row, const bool *marks, uint32_t *ret)
+{
+    int r = intervals_reserve(&out->list, row->n);
+    out->list.n = 0;
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < row->n; i++)
+        if (!marks || marks[row->items[i].destination])
+            out->list.items[out->list.n++] = row->items[i];
+    return add_row(out, out->list.items, out->list.n, ret);
+}
+
+int matrix_restrict(const struct matrix *a, const bool *sources, const bool *destinations, struct matrix *ret)
+{
+    struct building out;
+    uint32_t *row_of_row = calloc((size_t)a->n_rows + 1, sizeof *row_of_row); /* + 1; 0: not made yet */
+    int r = building_init(&out, a->space);
+    if (!row_of_row)
+        r = -ENOMEM;
+    for (uint32_t k = 0; r == 0 && k < space_n_classes(a->space, SPACE_SOURCE); k++) {
+        uint32_t row = 0;
+        if (sources && !sources[k])
+            continue;
+        if (row_of_row[a->row_of[k]] == 0) {
+            r = keep_marked(&out, matrix_row(a, k), destinations, &row);
+            row_of_row[a->row_of[k]] = row + 1;
+        }
+        out.matrix.row_of[k] = row_of_row[a->row_of[k]] - 1;
+    }
+    free(row_of_row);
+    return building_finish(&out, r, ret);
 }
 
 bool matrix_is_empty(const struct matrix *matrix)
@@ -533,10 +586,15 @@ bool matrix_is_empty(const struct matrix *matrix)
     return true;
 }
 
+uint32_t matrix_row_find(const struct matrix_row *row, uint32_t destination, uint32_t key)
+{
+    return skip_to(row, 0, (uint64_t)destination << PORT_BITS | key);
+}
+
 bool matrix_allows(const struct matrix *matrix, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port)
 {
     const struct matrix_row *row = matrix_row(matrix, space_class_of(matrix->space, SPACE_SOURCE, from));
     uint32_t destination = space_class_of(matrix->space, SPACE_DESTINATION, to), key = (uint32_t)protocol << 16 | port;
-    uint32_t at = skip_to(row, 0, (uint64_t)destination << PORT_BITS | key);
+    uint32_t at = matrix_row_find(row, destination, key);
     return at < row->n && row->items[at].destination == destination && row->items[at].first <= key;
 }

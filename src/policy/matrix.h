@@ -59,5 +59,12 @@ int matrix_of(const struct space *space, const struct relation *relation, struct
 int matrix_unite(const struct matrix *a, const struct matrix *b, struct matrix *ret) must_check;
 int matrix_intersect(const struct matrix *a, const struct matrix *b, struct matrix *ret) must_check;
 int matrix_subtract(const struct matrix *a, const struct matrix *b, struct matrix *ret) must_check;
+/* The same, but only for destinations whose class is marked (NULL: all are); of others, a stays as it is. */
+int matrix_intersect_marked(const struct matrix *a, const struct matrix *b, const bool *marks, struct matrix *ret) must_check;
+int matrix_subtract_marked(const struct matrix *a, const struct matrix *b, const bool *marks, struct matrix *ret) must_check;
+/* Only from marked source classes to marked destination classes; NULL: all are. */
+int matrix_restrict(const struct matrix *a, const bool *sources, const bool *destinations, struct matrix *ret) must_check;
 bool matrix_is_empty(const struct matrix *matrix);
+/* The first interval of a row that reaches up to the key (protocol << 16 | port) of the destination class or lies past it; row->n: none. */
+uint32_t matrix_row_find(const struct matrix_row *row, uint32_t destination, uint32_t key);
 bool matrix_allows(const struct matrix *matrix, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port);

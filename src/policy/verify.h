@@ -68,6 +68,8 @@ struct verify_unproved_host {
 
 struct verify_result {
     struct arena arena;
+    struct relation ranges;                      /* holds the findings' ranges, as selectors */
+    struct relation merged[4];                   /* holds the reasons of layers that came in parts */
     struct verify_finding *findings;             /* extra, missing, unproved; by destination */
     uint32_t n_findings;
     bool is_cut;                                 /* there are more findings than VERIFY_FINDINGS_MAX */
