@@ -65,6 +65,7 @@ class Peer:
     """One proxy; a subclass says how it is started. start() returns once it answers."""
 
     name = program = template = ""
+    has_http2 = True
     n_ports = 0
 
     def __init__(self, setting):
@@ -189,4 +190,25 @@ class Postern(Peer):
         return subprocess.run([os.path.join(self.setting.build, "postern"), "--version"], capture_output=True, text=True, check=False).stdout.split()[-1]
 
 
-PEERS = [Postern, Nginx, Haproxy, H2o, Nghttpx, Caddy]
+class Floor(Peer):
+    """No peer but a bound: bench/floor, a relay that parses nothing. HTTP/1.1 only, and never the best of the others."""
+
+    name, has_http2 = "floor", False
+
+    def available(self):
+        return True
+
+    def command(self, configuration):
+        return [os.path.join(self.setting.build, "bench/floor"), str(self.port), str(BACKEND_PORT), self.setting.certificate, self.setting.key]
+
+    def prepare(self, logs):
+        Peer.n_ports += 1
+        while is_listening(FIRST_PORT + Peer.n_ports):
+            Peer.n_ports += 1
+        self.port = FIRST_PORT + Peer.n_ports
+        directory = os.path.join(self.setting.directory, f"{self.name}-{self.port}")
+        os.makedirs(directory)
+        return directory, self.command(None)
+
+
+PEERS = [Postern, Nginx, Haproxy, H2o, Nghttpx, Caddy, Floor]

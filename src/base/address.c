@@ -153,3 +153,33 @@ uint64_t address_hash(const struct address *address)
 {
     return str_hash(str_make((const char *)address->bytes, sizeof address->bytes));
 }
+
+/* The last address of a prefix. */
+static struct address prefix_last(struct address address, unsigned bits)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned kept = bits > i * 8 ? bits - i * 8 : 0;
+        if (kept < 8)
+            address.bytes[i] |= (uint8_t)(0xff >> kept);
+    }
+    return address;
+}
+
+bool address_take_prefix(struct address *first, const struct address *last, struct address_prefix *ret)
+{
+    unsigned bits = 128, least = address_is_v4(first) ? 96 : 0;
+    while (bits > least) {
+        struct address masked = address_mask(first, bits - 1), end = prefix_last(*first, bits - 1);
+        if (!address_equal(&masked, first) || address_compare(&end, last) > 0)
+            break;
+        bits--;
+    }
+    struct address end = prefix_last(*first, bits);
+    *ret = (struct address_prefix){ *first, (uint8_t)bits };
+    if (address_compare(&end, last) >= 0)
+        return false;
+    for (unsigned i = 16; i-- > 0 && ++end.bytes[i] == 0;)
+        ;
+    *first = end;
+    return true;
+}

@@ -31,6 +31,8 @@ bool address_equal(const struct address *a, const struct address *b);
 int address_compare(const struct address *a, const struct address *b);
 bool address_prefix_contains(const struct address_prefix *prefix, const struct address *address);
 struct address address_mask(const struct address *address, unsigned bits);
+/* The longest prefix that starts the range; *first becomes what is left of it. False when that was the last. A range is of one family. */
+bool address_take_prefix(struct address *first, const struct address *last, struct address_prefix *ret);
 /* Writes the usual text form with its NUL into text; returns text. */
 const char *address_format(const struct address *address, char text[static ADDRESS_TEXT_SIZE]);
 const char *address_prefix_format(const struct address_prefix *prefix, char text[static ADDRESS_PREFIX_TEXT_SIZE]);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "cli/mesh.h"
+
 /* ---- gateways: compiled for each, and the image read back ---- */
 
 static int read_gateway(struct layers *l, uint32_t host, struct error *err)
@@ -49,14 +51,16 @@ static int read_gateways(struct layers *l, struct error *err)
 
 /* ---- the mesh ---- */
 
-static int read_mesh(struct layers *l)
+/* The mesh has no say about addresses that are none of its machines': what is declared for those is left to the other layers. */
+static int add_off_mesh(struct layers *l)
 {
     const struct relation *declared = &l->access->relation;
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < relation_n_rules(declared); i++) {
         struct relation_rule rule = *relation_rule(declared, i);
         struct relation_selector from = relation_selector(declared, rule.source), to = relation_selector(declared, rule.destination);
-        if (to.items[0].first.bytes[0] == 0xff)
+        const struct source_range *at = sources_find(&l->access->sources, &to.items[0].first);
+        if (to.items[0].first.bytes[0] == 0xff || (at && at->host != MODEL_NONE))
             continue;
         r = relation_add_selector(&l->mesh, from.items, from.n, &rule.source);
         if (r == 0)
@@ -69,6 +73,14 @@ static int read_mesh(struct layers *l)
     return r;
 }
 
+static int read_mesh(struct layers *l, struct error *err)
+{
+    int r = cli_mesh_rendered_relation(l->access->model, &l->mesh, err);
+    if (r > 0 || r == -ENOTSUP)
+        return -EINVAL;
+    return r ? r : add_off_mesh(l);
+}
+
 /* ---- the whole ---- */
 
 static int read_layers(struct layers *l, struct error *err)
@@ -78,7 +90,7 @@ static int read_layers(struct layers *l, struct error *err)
     l->firewall_lan_of = arena_array(&l->arena, n, const struct relation *);
     if (!l->firewall_of || !l->firewall_lan_of)
         return -ENOMEM;
-    int r = read_mesh(l);
+    int r = read_mesh(l, err);
     return r == 0 ? read_gateways(l, err) : r;
 }
 

@@ -6,6 +6,7 @@
 
 #include "cli/cli.h"
 #include "cli/files.h"
+#include "cli/party.h"
 #include "cli/render.h"
 #include "render/dot.h"
 #include "render/map_json.h"
@@ -14,21 +15,21 @@
 #include "roles/revision.h"
 
 static const char usage[] =
-    "usage: postern map [--from HOST] [-o FILE] [-f DECLARATION]\n"
+    "usage: postern map [--from WHO] [-o FILE] [-f DECLARATION]\n"
     "\n"
     "Draws what the declaration allows: segments, hosts, surfaces, services, and a line for every way between them. Point at anything\n"
     "in the picture to see who may reach it, and by which line of the declaration.\n"
     "\n"
     "  -f, --file FILE     the declaration\n"
     "  -o, --output FILE   where to; its name says what: .svg, .mmd (Mermaid), .dot (Graphviz) or .json. Standard output: SVG\n"
-    "      --from HOST     show what that host reaches, and the rest faintly (SVG)\n"
+    "      --from WHO      show what that host, segment, service, tag or user reaches, and the rest faintly (SVG)\n"
     "      --json          the same for scripts\n"
     "\n"
     "  postern map -o lab.svg                       then open it in any browser\n"
     "  postern map --from robin -o robin.svg\n"
     "  postern map | rsvg-convert -o lab.png        as pixels\n"
     "\n"
-    "Exit status: 0 drawn, 1 there is no such host, 2 the declaration could not be used.\n";
+    "Exit status: 0 drawn, 1 there is nobody of that name, 2 the declaration could not be used.\n";
 
 enum format { FORMAT_SVG, FORMAT_MERMAID, FORMAT_DOT, FORMAT_JSON };
 
@@ -91,15 +92,61 @@ static int arguments_read(int argc, char **argv, struct arguments *ret)
     return 0;
 }
 
-static int draw(const struct map *map, const struct arguments *given, struct str revision, uint32_t from, struct buf *out)
+/* Fills in the parties that the name means. 0 or a negative errno; -EINVAL with err. */
+static int parties_find(const struct map *map, const char *from, uint64_t *set, struct error *err)
 {
-    struct render_svg_options options = { .revision = revision, .from = from };
-    switch (given->format) {
-    case FORMAT_MERMAID: return render_mermaid(map, revision, out);
-    case FORMAT_DOT: return render_dot(map, revision, out);
-    case FORMAT_JSON: return render_map_json(map, revision, out);
-    default: return render_svg(map, &options, out);
+    struct access access;
+    struct parties parties = { 0 };
+    int r = access_init(&access, map->model, NULL);
+    if (r < 0)
+        return r;
+    r = parties_read(&access, from, NULL, &parties, err);
+    for (uint32_t i = 0; r == 0 && i < parties.n_askers; i++) {
+        const struct party_asker *asker = &parties.askers[i];
+        uint32_t party = asker->host != MODEL_NONE ? asker->host : asker->segment != MODEL_NONE ? map->model->n_hosts + asker->segment : MODEL_NONE;
+        if (party != MODEL_NONE)
+            set[party / 64] |= UINT64_C(1) << party % 64;
     }
+    if (r == 0)
+        parties_deinit(&parties);
+    access_deinit(&access);
+    return r;
+}
+
+static int svg_draw(const struct map *map, const char *from, struct str revision, struct buf *out, struct error *err)
+{
+    struct render_svg_options options = { .revision = revision, .from_name = str_of(from) };
+    cleanup_free uint64_t *set = calloc(map->n_words, sizeof *set);
+    int r = set ? 0 : -ENOMEM;
+    if (r == 0 && from)
+        r = parties_find(map, from, set, err);
+    options.from = from ? set : NULL;
+    return r < 0 ? r : render_svg(map, &options, out);
+}
+
+int cli_svg_write(const struct model *model, const char *from, struct str revision, struct buf *out, struct error *err)
+{
+    struct map map;
+    int r = map_init(&map, model, err);
+    if (r < 0)
+        return r;
+    r = svg_draw(&map, from, revision, out, err);
+    map_deinit(&map);
+    return r;
+}
+
+static int draw(const struct model *model, const struct arguments *given, struct str revision, struct buf *out, struct error *err)
+{
+    if (given->format == FORMAT_SVG)
+        return cli_svg_write(model, given->from, revision, out, err);
+    struct map map;
+    int r = map_init(&map, model, err);
+    if (r < 0)
+        return r;
+    r = given->format == FORMAT_MERMAID ? render_mermaid(&map, revision, out) :
+        given->format == FORMAT_DOT ? render_dot(&map, revision, out) : render_map_json(&map, revision, out);
+    map_deinit(&map);
+    return r;
 }
 
 static int output_write(const char *path, const struct buf *out)
@@ -129,22 +176,14 @@ int cli_map(int argc, char **argv)
     cleanup_declaration struct cli_declaration declaration = { 0 };
     if (!cli_declaration_load(given.file, &declaration))
         return CLI_UNKNOWN;
-    uint32_t from = MODEL_NONE;
-    if (given.from && (from = cli_host_find("map", declaration.model, str_of(given.from))) == MODEL_NONE)
-        return CLI_NO;
     char revision[REVISION_DIGITS + 1] = "";
     revision_of(buf_str(&declaration.source), revision);
     struct error err = { "" };
-    struct map map;
     cleanup_buf struct buf out;
     buf_init(&out, RENDER_OUTPUT_MAX);
-    int r = map_init(&map, declaration.model, &err);
-    if (r == 0) {
-        r = draw(&map, &given, str_of(revision), from, &out);
-        map_deinit(&map);
-    }
+    int r = draw(declaration.model, &given, str_of(revision), &out, &err);
     if (r == 0)
         return output_write(given.output, &out);
     fprintf(stderr, "postern map: %s\n", err.text[0] ? err.text : strerror(-r));
-    return CLI_UNKNOWN;
+    return r == -EINVAL && given.from ? CLI_NO : CLI_UNKNOWN;
 }

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "cli/files.h"
-#include "observe/ranges.h"
 #include "observe/tailscale.h"
 
 static const char usage[] =
@@ -96,7 +95,7 @@ static void prefixes_write(struct buf *out, struct relation_range range, void (*
         write(out, "::/0", context);
     while (is_more) {
         struct address_prefix prefix;
-        is_more = ranges_take_prefix(&range, &prefix);
+        is_more = address_take_prefix(&range.first, &range.last, &prefix);
         write(out, address_prefix_format(&prefix, text), context);
     }
 }

@@ -13,7 +13,7 @@
 #include "render/hosts.h"
 #include "render/mermaid.h"
 #include "render/pf.h"
-#include "render/svg.h"
+#include "render/tailscale.h"
 #include "roles/revision.h"
 
 enum { BASE_MAX = (16 << 20) + (64 << 10), FILE_NAME_SIZE = 200 };
@@ -42,6 +42,16 @@ static int write_pf(const struct render_given *given, struct buf *out, struct er
 static int write_mesh(const struct render_given *given, struct buf *out, struct error *err)
 {
     return render_nftables_mesh(given->model, &given->nftables, out, err);
+}
+
+static int write_tailscale(const struct render_given *given, struct buf *out, struct error *err)
+{
+    return render_tailscale(given->model, given->revision, out, err);
+}
+
+static int write_headscale(const struct render_given *given, struct buf *out, struct error *err)
+{
+    return render_headscale(given->model, given->revision, out, err);
 }
 
 /* Targets that are drawn from the map. */
@@ -74,14 +84,7 @@ static int write_dot(const struct render_given *given, struct buf *out, struct e
 
 static int write_svg(const struct render_given *given, struct buf *out, struct error *err)
 {
-    struct render_svg_options options = { .revision = given->revision, .from = given->from };
-    struct map map;
-    int r = map_init(&map, given->model, err);
-    if (r < 0)
-        return r;
-    r = render_svg(&map, &options, out);
-    map_deinit(&map);
-    return r;
+    return cli_svg_write(given->model, given->from, given->revision, out, err);
 }
 
 static int write_caddy(const struct render_given *given, struct buf *out, struct error *err)
@@ -100,9 +103,11 @@ static const struct render_target targets[] = {
     { "nftables", "ipku", RENDER_EACH_HOST, ".nft", "a host's firewall, for \"nft -f\"; it replaces table inet postern and touches no other", write_nftables },
     { "pf", "ipk", RENDER_EACH_HOST, ".pf.conf", "a macOS host's firewall, for \"pfctl -a postern -f\"; --interface utunN adds the guard", write_pf },
     { "mesh", "i", RENDER_ONCE, "mesh.nft", "the filter between all hosts, for a network namespace that stands for the mesh", write_mesh },
+    { "tailscale", "", RENDER_ONCE, "tailscale.hujson", "a Tailscale policy file: grants, hosts, tests", write_tailscale },
+    { "headscale", "", RENDER_ONCE, "headscale.hujson", "the same in the subset that Headscale takes", write_headscale },
     { "hosts", "", RENDER_ONCE, "hosts", "names as plain records: \"ADDRESS NAME\", at the gateways that serve them", write_hosts },
     { "caddy", "", RENDER_EACH_HOST | RENDER_EACH_SURFACE, ".Caddyfile", "a gateway's surface for Caddy, if you keep that one", write_caddy },
-    { "svg", "s", RENDER_ONCE, "map.svg", "the map as a picture; --from HOST shows what that host reaches", write_svg },
+    { "svg", "s", RENDER_ONCE, "map.svg", "the map as a picture; --from WHO shows what that one reaches", write_svg },
     { "mermaid", "", RENDER_ONCE, "map.mmd", "the map as a Mermaid flowchart, for pages that draw those", write_mermaid },
     { "dot", "", RENDER_ONCE, "map.dot", "the map for Graphviz: \"dot -Tsvg\"", write_dot },
 };
@@ -139,7 +144,7 @@ static void help_write(FILE *out)
           "  -f, --file FILE          the declaration\n"
           "  -o, --output DIR         write files in DIR, each whole or not at all; without HOST or SURFACE: for every one\n"
           "      --base FILE          your own file, which the rendered part is put into (targets that say so)\n"
-          "      --from HOST          show what that host reaches, and the rest faintly (pictures)\n"
+          "      --from WHO           show what that host or segment reaches, and the rest faintly (svg)\n"
           "      --interface NAME     the mesh's interface (default tailscale0; \"\": none, know the mesh by its addresses only)\n"
           "      --mesh-port PORT     the mesh's own UDP port, kept open on the LAN (default 41641; 0: none)\n"
           "      --keep-lan           leave what listens on declared LAN addresses alone, but for ports that are served on the mesh\n"
@@ -157,7 +162,7 @@ static void help_write(FILE *out)
 
 struct arguments {
     const struct render_target *target;
-    const char *file, *directory, *host, *surface, *from;
+    const char *file, *directory, *host, *surface;
     char used[16];   /* letters of the options that were given */
     size_t n_used;
 };
@@ -192,7 +197,7 @@ static bool option_read(int c, struct arguments *ret, struct render_given *given
     switch (c) {
     case 'f': ret->file = optarg; return true;
     case 'o': ret->directory = optarg; return true;
-    case 's': ret->from = optarg; return true;
+    case 's': given->from = optarg; return true;
     case 'b': given->base_path = optarg; return true;
     case 'i': given->nftables.mesh_interface = str_of(optarg); return true;
     case 'k': given->nftables.keep_lan = true; return true;
@@ -383,8 +388,6 @@ static int given_resolve(const struct arguments *arguments, struct render_given 
     const struct model *model = given->model;
     if (arguments->host && (given->host = cli_host_find("render", model, str_of(arguments->host))) == MODEL_NONE)
         return CLI_NO;
-    if (arguments->from && (given->from = cli_host_find("render", model, str_of(arguments->from))) == MODEL_NONE)
-        return CLI_NO;
     if (arguments->surface && (given->surface = surface_find(model, str_of(arguments->surface))) == MODEL_NONE)
         return CLI_NO;
     if (arguments->target->each & RENDER_EACH_SURFACE && !arguments->surface && !arguments->directory) {
@@ -402,7 +405,7 @@ int cli_render(int argc, char **argv)
 {
     struct arguments arguments = { 0 };
     struct render_given given = {
-        .host = MODEL_NONE, .surface = MODEL_NONE, .from = MODEL_NONE, .nftables = { .mesh_interface = STR(RENDER_MESH_INTERFACE), .mesh_transport_port = 41641 },
+        .host = MODEL_NONE, .surface = MODEL_NONE, .nftables = { .mesh_interface = STR(RENDER_MESH_INTERFACE), .mesh_transport_port = 41641 },
     };
     int status = arguments_read(argc, argv, &arguments, &given);
     if (status)

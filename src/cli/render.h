@@ -10,7 +10,7 @@ struct render_given {
     const struct model *model;
     struct str revision;       /* hex digest of the declaration */
     uint32_t host, surface;    /* which one, for targets that are written for each; MODEL_NONE elsewhere */
-    uint32_t from;             /* --from: the host to show the reach of, or MODEL_NONE */
+    const char *from;          /* --from: whose reach to show, or NULL */
     struct str base;           /* --base: the text of the user's own file that the output is to be put into; ptr NULL: none was given */
     const char *base_path;
     struct render_nftables_options nftables;
@@ -30,5 +30,7 @@ struct render_target {
 
 enum { RENDER_OUTPUT_MAX = 1 << 30 };
 
+/* The map of the declaration as SVG; from is whom to show the reach of, in the words of postern access, or NULL. As render_target's write. */
+int cli_svg_write(const struct model *model, const char *from, struct str revision, struct buf *out, struct error *err) must_check;
 /* The declared host of that name, or MODEL_NONE after a message that offers a near one. */
 uint32_t cli_host_find(const char *command, const struct model *model, struct str name) must_check;

@@ -43,6 +43,15 @@ static void back_unlink(struct back_h2 *b)
     b->link = NULL;
 }
 
+/* One connection failed, however many waited for it. */
+static void fail_waiting(struct back_h2 *b, int status)
+{
+    if (b->waiting && status != -EAGAIN)
+        back_group_note_failure(b->gw, b->group);
+    while (b->waiting)
+        exchange_back_missed(wait_take(b->waiting), status);
+}
+
 /* Everybody on it is told. Its memory and nghttp2's live to the end of the round: this may be inside of a callback. */
 static void back_close(struct back_h2 *b, int status, const char *reason)
 {
@@ -61,8 +70,7 @@ static void back_close(struct back_h2 *b, int status, const char *reason)
         if (x)
             exchange_back_broken(x, reason);
     }
-    while (b->waiting)
-        exchange_back_failed(wait_take(b->waiting), status);
+    fail_waiting(b, status);
     if (b->t.gw)
         transport_close(&b->t);
     b->group->n_live--;
@@ -80,8 +88,7 @@ void back_h2_leave(struct back_h2 *b)
     b->state = BACK_LEAVING;
     back_unlink(b);
     back_h2_send_later(b);
-    while (b->waiting)
-        exchange_back_failed(wait_take(b->waiting), -ECONNABORTED);
+    fail_waiting(b, -ECONNABORTED);
 }
 
 void back_h2_close_idle(struct gateway *gw, struct back_group *group)

@@ -404,6 +404,11 @@ void exchange_back_failed(struct exchange *x, int status)
     struct back_group *group = back_group_get(x->gw, x->candidates[x->candidate].identity);
     if (group && status != -EAGAIN)
         back_group_note_failure(x->gw, group);
+    exchange_back_missed(x, status);
+}
+
+void exchange_back_missed(struct exchange *x, int status)
+{
     if (x->candidate + 1 < x->n_candidates) {
         x->candidate++;
         back_acquire(x);

@@ -137,6 +137,8 @@ void exchange_client_gone(struct exchange *x, const char *reason);
 void exchange_back_ready(struct exchange *x, const struct back_ops *ops, void *back);
 /* No connection (status: negative errno). Nothing was sent: the next candidate is tried. */
 void exchange_back_failed(struct exchange *x, int status);
+/* The same for one of several that waited for the same connection: the instance's failure is counted by whoever calls, once. */
+void exchange_back_missed(struct exchange *x, int status);
 /* The instance says that it hasn't processed the request (RFC 9113 section 8.7), of which no body was passed: it is asked again, once.
  * Takes the packed request back. */
 void exchange_back_refused(struct exchange *x, struct spill *request);

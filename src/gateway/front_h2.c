@@ -3,55 +3,15 @@
  *   a stream:  HEADERS ─▶ exchange_begin ─▶ DATA ... both ways ─▶ closed by nghttp2 (on_stream_close)
  * A request's data opens the window again when the instance has taken it; a response's data is held while its window is shut. What is sent in
  * one round leaves together at its end. A stream's memory lives to the end of the round in which it closed. */
-#include <errno.h>
+#include "gateway/front_h2.h"
 
-#include "gateway/client.h"
 #include "gateway/forward.h"
-#include "gateway/h2_session.h"
-
-enum { SWEEP_MS = 10000, DRAIN_NOTICE_MS = 500, WINDOW_MAX = H2_CONNECTION_WINDOW, READ_WHILE_HELD_MAX = 256 * 1024 };
-
-struct front_stream {
-    struct h2_body out;
-    struct front_h2 *h2;
-    struct exchange *x;             /* NULL: answered, or not begun */
-    struct front_stream *next, **link;
-    struct spill *in;               /* request data that the instance doesn't take yet */
-    struct h2_reader *trailers;     /* the request's, waiting behind it */
-    struct io_grave grave;
-    uint64_t progress_ms;           /* of the request's data */
-    uint64_t taken;                 /* bytes of it that went on since the window was set */
-    int32_t window;
-    bool request_ended;             /* END_STREAM came and waits behind in */
-    bool resume;                    /* the exchange asked for more */
-    bool extended_connect, tunnel;
-    bool counted;                   /* its reset, in the glitch score */
-};
-
-struct front_h2 {
-    struct h2_session s;
-    struct client *client;
-    struct front_stream *streams;
-    struct front_stream *collecting; /* whose data of this reading is being put together in ... */
-    char *collected;                 /* ... the reading's own buffer, over what was read already */
-    size_t n_collected;
-    uint64_t idle_since_ms, block_since_ms, drain_ms;
-    bool read_more;                 /* the last reading stopped before the socket was empty */
-    bool resume;                    /* some stream has resume set */
-    bool sweeping;                  /* the timer is due soon enough for open streams */
-    bool draining, goodbye;         /* GOAWAY was announced; was sent */
-};
 
 static const struct front_ops front_h2_ops;
 
 static struct front_h2 *h2_of(struct h2_session *session)
 {
     return container_of(session, struct front_h2, s);
-}
-
-static void send_later(struct front_h2 *h2)
-{
-    io_defer(&h2->client->gw->loop, &h2->client->again);
 }
 
 /* ---- streams ---- */
@@ -80,7 +40,7 @@ static struct front_stream *stream_new(struct front_h2 *h2, int32_t id)
     h2->streams = stream;
     if (!h2->sweeping) {
         h2->sweeping = true;
-        io_timer_set(&h2->client->gw->loop, &h2->client->timer, SWEEP_MS);
+        io_timer_set(&h2->client->gw->loop, &h2->client->timer, FRONT_H2_SWEEP_MS);
     }
     return stream;
 }
@@ -95,6 +55,7 @@ static void give_back(struct front_stream *stream)
 {
     struct front_h2 *h2 = stream->h2;
     size_t n = spill_len(stream->in);
+    h2_let_go(&h2->s, n);
     if (h2->collecting == stream) {
         h2->collecting = NULL;
         n += h2->n_collected;
@@ -103,7 +64,7 @@ static void give_back(struct front_stream *stream)
         nghttp2_session_consume_connection(h2->s.ng, n);
 }
 
-static void stream_free(struct front_stream *stream, const char *reason)
+void front_stream_free(struct front_stream *stream, const char *reason)
 {
     struct gateway *gw = stream->h2->s.gw;
     struct exchange *x = TAKE(stream->x);
@@ -121,10 +82,10 @@ static void stream_free(struct front_stream *stream, const char *reason)
     io_bury(&gw->loop, &stream->grave, stream_release);
 }
 
-static void stream_reset(struct front_stream *stream, uint32_t error)
+void front_stream_reset(struct front_stream *stream, uint32_t error)
 {
     nghttp2_submit_rst_stream(stream->h2->s.ng, NGHTTP2_FLAG_NONE, stream->out.stream_id, error);
-    send_later(stream->h2);
+    front_h2_send_later(stream->h2);
 }
 
 /* ---- the response: what the exchange calls ---- */
@@ -163,10 +124,10 @@ static void front_head(void *self, const struct http_head *head, bool end)
             : is_interim  ? nghttp2_submit_headers(s->ng, NGHTTP2_FLAG_NONE, stream->out.stream_id, NULL, w->fields, w->n, NULL)
                           : nghttp2_submit_response(s->ng, stream->out.stream_id, w->fields, w->n, end ? NULL : &body);
     if (r < 0)
-        stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
+        front_stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
     if (end) {
         stream->x = NULL;
-        send_later(stream->h2);
+        front_h2_send_later(stream->h2);
     }
 }
 
@@ -177,7 +138,7 @@ static bool front_body(void *self, struct str piece, bool end)
         stream->x = NULL;
     bool more = h2_body_write(&stream->out, piece, end);
     if (end)
-        send_later(stream->h2);
+        front_h2_send_later(stream->h2);
     return more;
 }
 
@@ -186,13 +147,13 @@ static void front_trailers(void *self, const struct http_head *trailers)
     struct front_stream *stream = self;
     stream->x = NULL;
     h2_body_write_trailers(&stream->out, trailers);
-    send_later(stream->h2);
+    front_h2_send_later(stream->h2);
 }
 
 static void front_flush(void *self)
 {
     struct front_stream *stream = self;
-    send_later(stream->h2);
+    front_h2_send_later(stream->h2);
 }
 
 static bool front_is_fluent(void *self)
@@ -205,14 +166,14 @@ static void front_resume(void *self)
 {
     struct front_stream *stream = self;
     stream->resume = stream->h2->resume = true;
-    send_later(stream->h2);
+    front_h2_send_later(stream->h2);
 }
 
 static void front_abort(void *self)
 {
     struct front_stream *stream = self;
     stream->x = NULL;
-    stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
+    front_stream_reset(stream, NGHTTP2_INTERNAL_ERROR);
 }
 
 static const struct front_ops front_h2_ops = {
@@ -235,7 +196,7 @@ static void open_window(struct front_stream *stream, size_t n)
     nghttp2_session_consume(ng, stream->out.stream_id, n);
     stream->progress_ms = stream->h2->s.gw->loop.now_ms;
     stream->taken += n;
-    if (stream->taken < (uint64_t)stream->window || stream->window == WINDOW_MAX)
+    if (stream->taken < (uint64_t)stream->window || stream->window == H2_CONNECTION_WINDOW)
         return;
     stream->taken = 0;
     stream->window *= 4;
@@ -265,11 +226,14 @@ static void deliver(struct front_stream *stream)
         }
         exchange_request_body(stream->x, piece, false);
         open_window(stream, piece.len);
-        spill_consume(&stream->in, piece.len);
+        if (stream->in) {
+            h2_let_go(&stream->h2->s, piece.len);
+            spill_consume(&stream->in, piece.len);
+        }
     }
 }
 
-static void deliver_resumed(struct front_h2 *h2)
+void front_h2_deliver_resumed(struct front_h2 *h2)
 {
     if (!h2->resume)
         return;
@@ -311,8 +275,23 @@ static int take_request(struct front_stream *stream, bool ends_stream)
     return violation == HTTP_FINE ? begin(stream, &reader->head, ends_stream) : refuse(stream, violation);
 }
 
+/* Where instances leave too much waiting in all, clients that sent much are the first to be told to stop. */
+static int hold_request(struct front_stream *stream, struct str piece)
+{
+    struct h2_session *s = &stream->h2->s;
+    if (!h2_hold(s, piece.len, H2_HELD_UPLOADS)) {
+        nghttp2_session_consume_connection(s->ng, piece.len);
+        front_stream_reset(stream, NGHTTP2_ENHANCE_YOUR_CALM);
+        return 0;
+    }
+    if (spill_append(&stream->in, piece, H2_CONNECTION_WINDOW) == 0)
+        return 0;
+    h2_let_go(s, piece.len);
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
 /* Frames of one stream that came in one reading go on as one piece. */
-static int pass_collected(struct front_h2 *h2, bool end)
+int front_h2_pass_collected(struct front_h2 *h2, bool end)
 {
     struct front_stream *stream = TAKE(h2->collecting);
     if (!stream)
@@ -324,7 +303,7 @@ static int pass_collected(struct front_h2 *h2, bool end)
     }
     stream->request_ended = end;
     if (stream->in || !exchange_takes_body(stream->x))
-        return spill_append(&stream->in, piece, WINDOW_MAX) < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+        return hold_request(stream, piece);
     stream->request_ended = false;
     exchange_request_body(stream->x, piece, end);
     open_window(stream, piece.len);
@@ -336,10 +315,10 @@ static int take_trailers(struct front_stream *stream)
 {
     struct h2_session *s = &stream->h2->s;
     if (h2_reader_finish(s->reader, true) != HTTP_FINE) {
-        stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
+        front_stream_reset(stream, NGHTTP2_PROTOCOL_ERROR);
         return h2_glitch(s, GLITCH_REFUSED_HEAD);
     }
-    int r = stream->h2->collecting == stream ? pass_collected(stream->h2, false) : 0;
+    int r = stream->h2->collecting == stream ? front_h2_pass_collected(stream->h2, false) : 0;
     if (!stream->x || r < 0)
         return r;
     stream->trailers = malloc(sizeof *stream->trailers);
@@ -392,7 +371,7 @@ static int on_frame_recv(nghttp2_session *ng, const nghttp2_frame *frame, void *
     case NGHTTP2_DATA:
         if (stream && stream->x && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
             if (h2_of(s)->collecting == stream)
-                return pass_collected(h2_of(s), true);
+                return front_h2_pass_collected(h2_of(s), true);
             stream->request_ended = true;
             deliver(stream);
         }
@@ -421,7 +400,7 @@ static int on_data_chunk(nghttp2_session *ng, uint8_t flags, int32_t stream_id, 
         h2->n_collected += len;
         return 0;
     }
-    int r = pass_collected(h2, false);
+    int r = front_h2_pass_collected(h2, false);
     h2->collecting = stream;
     h2->collected = h2->s.gw->plain_in + ((const char *)data - h2->s.gw->plain_in); /* the same place, which is ours to write to */
     h2->n_collected = len;
@@ -435,7 +414,7 @@ static int on_stream_close(nghttp2_session *ng, int32_t stream_id, uint32_t erro
     if (!stream)
         return 0;
     bool our_doing = stream->x && !stream->counted; /* the client broke a rule in its middle: as cheap for it as a reset, and as dear for us */
-    stream_free(stream, "the client reset the stream");
+    front_stream_free(stream, "the client reset the stream");
     return our_doing ? h2_glitch(user_data, GLITCH_BROKEN_FRAME) : 0;
 }
 
@@ -449,7 +428,7 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
     return 0;
 }
 
-static const nghttp2_session_callbacks *front_callbacks(void)
+const nghttp2_session_callbacks *front_h2_callbacks(void)
 {
     static nghttp2_session_callbacks *callbacks;
     if (callbacks)
@@ -463,191 +442,4 @@ static const nghttp2_session_callbacks *front_callbacks(void)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
     return callbacks;
-}
-
-/* ---- the connection ---- */
-
-int front_h2_start(struct client *client)
-{
-    struct gateway *gw = client->gw;
-    const nghttp2_session_callbacks *callbacks = front_callbacks();
-    struct front_h2 *h2 = callbacks ? calloc(1, sizeof *h2) : NULL;
-    if (!h2)
-        return -ENOMEM;
-    h2->client = client;
-    h2->s.gw = gw;
-    h2->s.t = &client->t;
-    h2->read_more = true; /* what came with the end of the handshake */
-    h2->idle_since_ms = gw->loop.now_ms;
-    int r = h2_session_init(&h2->s, callbacks, true);
-    if (r < 0) {
-        free(h2);
-        return r;
-    }
-    client->h2 = h2;
-    io_timer_set(&gw->loop, &client->timer, GATEWAY_HEAD_MS); /* the preface is owed at once */
-    return 0;
-}
-
-void front_h2_stop(struct client *client, const char *reason)
-{
-    struct front_h2 *h2 = TAKE(client->h2);
-    if (!h2)
-        return;
-    while (h2->streams)
-        stream_free(h2->streams, reason);
-    h2_session_deinit(&h2->s);
-    free(h2);
-}
-
-/* Says goodbye with a code and closes; what was said may still be read. */
-static void finish(struct client *client, uint32_t error, const char *reason)
-{
-    struct h2_session *s = &client->h2->s;
-    nghttp2_session_terminate_session(s->ng, error);
-    h2_send(s);
-    client_close(client, reason);
-}
-
-/* Sends; true: the connection goes on. */
-static bool send_all(struct client *client)
-{
-    struct front_h2 *h2 = client->h2;
-    if (h2_send(&h2->s) < 0 || client->t.failed) {
-        client_close(client, "the client reset the connection");
-        return false;
-    }
-    if (nghttp2_session_want_read(h2->s.ng) || nghttp2_session_want_write(h2->s.ng))
-        return true;
-    client_linger(client);
-    return false;
-}
-
-static bool receive(struct client *client, size_t len)
-{
-    struct front_h2 *h2 = client->h2;
-    int r = h2_receive(&h2->s, client->gw->plain_in, len);
-    if (r == 0 && pass_collected(h2, false) < 0)
-        r = -ENOMEM;
-    if (h2->s.verdict == GLITCH_CUT) {
-        finish(client, NGHTTP2_ENHANCE_YOUR_CALM, "the client flooded the connection");
-        return false;
-    }
-    if (r < 0) {
-        finish(client, NGHTTP2_PROTOCOL_ERROR, "the client broke HTTP/2's rules");
-        return false;
-    }
-    return true;
-}
-
-/* False: the connection is gone. */
-static bool read_all(struct client *client)
-{
-    struct front_h2 *h2 = client->h2;
-    struct transport *t = &client->t;
-    for (unsigned turn = 0; turn < GATEWAY_READS_A_TURN;) {
-        if (spill_len(t->tx) > READ_WHILE_HELD_MAX) { /* it doesn't read what it asked for */
-            h2->read_more = true;
-            return true;
-        }
-        ssize_t n = transport_read_full(t, client->gw->plain_in, GATEWAY_BULK_SIZE);
-        if (n == -EAGAIN) {
-            h2->read_more = false;
-            return true;
-        }
-        if (n <= 0) {
-            client_close(client, n == 0 ? "the client went away" : "the client reset the connection");
-            return false;
-        }
-        if (!receive(client, (size_t)n))
-            return false;
-        turn += gateway_reading_cost((size_t)n);
-    }
-    h2->read_more = true;
-    send_later(h2);
-    return true;
-}
-
-/* A block that doesn't end must not hold its reader for ever. */
-static void watch_block(struct front_h2 *h2)
-{
-    if (h2->s.reader && !h2->sweeping) {
-        h2->sweeping = true;
-        io_timer_set(&h2->client->gw->loop, &h2->client->timer, SWEEP_MS);
-    }
-}
-
-void front_h2_input(struct client *client)
-{
-    struct front_h2 *h2 = client->h2;
-    deliver_resumed(h2);
-    if ((client->t.readable || client->t.rx || h2->read_more) && !read_all(client))
-        return;
-    watch_block(h2);
-    send_all(client);
-}
-
-void front_h2_drained(struct client *client)
-{
-    if (send_all(client) && client->h2->read_more)
-        send_later(client->h2);
-}
-
-/* Announces the end (RFC 9113 section 6.8); the last stream is named once what is under way has arrived. */
-void front_h2_drain(struct client *client)
-{
-    struct front_h2 *h2 = client->h2;
-    if (!h2 || h2->draining)
-        return;
-    h2->draining = true;
-    h2->drain_ms = client->gw->loop.now_ms + DRAIN_NOTICE_MS;
-    nghttp2_submit_shutdown_notice(h2->s.ng);
-    io_timer_set(&client->gw->loop, &client->timer, DRAIN_NOTICE_MS);
-    send_later(h2);
-}
-
-/* ---- time ---- */
-
-/* Ends the streams whose client neither reads nor sends. */
-static void sweep_streams(struct front_h2 *h2)
-{
-    uint64_t now_ms = h2->client->gw->loop.now_ms;
-    struct front_stream *next;
-    for (struct front_stream *stream = h2->streams; stream; stream = next) {
-        next = stream->next;
-        bool stalled = stream->out.held && now_ms - stream->out.progress_ms > GATEWAY_STALL_MS;
-        bool owed = stream->x && !stream->x->request_done && !stream->tunnel && !stream->request_ended && !stream->in;
-        bool silent = owed && exchange_takes_body(stream->x) && now_ms - stream->progress_ms > GATEWAY_BODY_IDLE_MS;
-        if (!stalled && !silent)
-            continue;
-        struct exchange *x = TAKE(stream->x);
-        if (x)
-            exchange_client_gone(x, stalled ? "the client stopped reading" : "the client stopped in the middle of its request");
-        stream_reset(stream, NGHTTP2_CANCEL);
-    }
-}
-
-void front_h2_timeout(struct client *client)
-{
-    struct front_h2 *h2 = client->h2;
-    struct io_loop *loop = &client->gw->loop;
-    if (h2->s.reader && loop->now_ms - h2->block_since_ms >= GATEWAY_HEAD_MS) {
-        finish(client, NGHTTP2_ENHANCE_YOUR_CALM, "the head did not come in time");
-        return;
-    }
-    if (!h2->s.settings_seen) {
-        client_close(client, NULL);
-        return;
-    }
-    if (h2->draining && !h2->goodbye && loop->now_ms >= h2->drain_ms) {
-        h2->goodbye = true;
-        nghttp2_submit_goaway(h2->s.ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h2->s.ng), NGHTTP2_NO_ERROR, NULL, 0);
-    }
-    sweep_streams(h2);
-    uint64_t idle_ms = loop->now_ms - h2->idle_since_ms;
-    if (!h2->streams && idle_ms >= GATEWAY_IDLE_H2_MS)
-        nghttp2_session_terminate_session(h2->s.ng, NGHTTP2_NO_ERROR);
-    h2->sweeping = h2->streams || h2->s.reader;
-    io_timer_set(loop, &client->timer, h2->sweeping || idle_ms >= GATEWAY_IDLE_H2_MS ? SWEEP_MS : GATEWAY_IDLE_H2_MS - idle_ms);
-    send_all(client);
 }

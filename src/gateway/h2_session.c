@@ -276,13 +276,16 @@ static int on_invalid_header(nghttp2_session *ng, const nghttp2_frame *frame, co
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-static void hold(struct h2_session *session, size_t n)
+bool h2_hold(struct h2_session *session, size_t n, uint32_t share)
 {
+    if (session->gw->h2->held + n > H2_HELD_WORKER && session->held > share)
+        return false;
     session->held += (uint32_t)n;
     session->gw->h2->held += n;
+    return true;
 }
 
-static void let_go(struct h2_session *session, size_t n)
+void h2_let_go(struct h2_session *session, size_t n)
 {
     session->held -= (uint32_t)n;
     session->gw->h2->held -= n;
@@ -299,7 +302,7 @@ static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t
     record_append(session, held);
     record_append(session, str_first(body->direct, length - held.len));
     body->direct = str_skip(body->direct, length - held.len);
-    let_go(session, held.len);
+    h2_let_go(session, held.len);
     spill_consume(&body->held, held.len);
     body->progress_ms = session->gw->loop.now_ms;
     glitch_earn_updates(&session->glitch);
@@ -467,14 +470,15 @@ static void body_wake(struct h2_body *body)
 static void body_hold(struct h2_body *body, struct str piece)
 {
     struct h2_session *session = body->session;
-    bool over = session->gw->h2->held + piece.len > H2_HELD_WORKER && session->held > H2_HELD_CONNECTION;
-    if (over || spill_append(&body->held, piece, HELD_MAX) < 0) {
+    bool counted = h2_hold(session, piece.len, H2_HELD_CONNECTION);
+    if (!counted || spill_append(&body->held, piece, HELD_MAX) < 0) {
+        if (counted)
+            h2_let_go(session, piece.len);
         nghttp2_submit_rst_stream(session->ng, NGHTTP2_FLAG_NONE, body->stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
         return;
     }
     if (piece.len && spill_len(body->held) == piece.len)
         body->progress_ms = session->gw->loop.now_ms;
-    hold(session, piece.len);
 }
 
 bool h2_body_write(struct h2_body *body, struct str piece, bool end)
@@ -519,7 +523,7 @@ void h2_body_deinit(struct h2_body *body)
     body->closed = true;
     unlink_stalled(body);
     if (body->held)
-        let_go(body->session, spill_len(body->held));
+        h2_let_go(body->session, spill_len(body->held));
     spill_free(&body->held);
     spill_free(&body->trailers);
 }

@@ -22,6 +22,7 @@ enum {
     H2_HELD_LOW = 32 * 1024,          /* of one body: more than this and its writer pauses */
     H2_HELD_CONNECTION = 1024 * 1024, /* a connection that holds more is the first to lose streams ... */
     H2_HELD_WORKER = 256 * 1024 * 1024, /* ... when all together hold more than this */
+    H2_HELD_UPLOADS = H2_STREAM_WINDOW, /* as H2_HELD_CONNECTION for what clients send: one more stream's worth would wait for an instance */
 };
 
 struct h2_session {
@@ -95,6 +96,10 @@ int h2_pack_add(struct spill **pack, struct str name, struct str value) must_che
 void h2_pack_read(const struct spill *pack, struct h2_writer *writer);
 
 /* ---- bodies out ---- */
+/* Bytes that wait in the session are counted, in both directions. False, and nothing is counted, when the worker holds too much and this
+ * session more than its share of it. */
+bool h2_hold(struct h2_session *session, size_t n, uint32_t share) must_check;
+void h2_let_go(struct h2_session *session, size_t n);
 /* For nghttp2_submit_response and nghttp2_submit_request. */
 nghttp2_data_provider h2_body_provider(struct h2_body *body);
 /* Takes a piece: sent at once where that saves a copy, or held. False: congested, drained will be called. The stream may have been closed

@@ -12,7 +12,8 @@ enum {
     LEFT_LAST = LOW_WATER + GATEWAY_BULK_SIZE, /* after one more reading, less than the low-water mark could be to come */
     FULL = GATEWAY_PLAIN_SIZE / 8 * 7, /* a reading: transport_read_full stops here at the earliest */
     TRUST_AFTER = 512 * 1024,
-    DISAPPOINTMENTS_MAX = 10,
+    DISAPPOINTMENTS_MAX = 5,
+    FORGIVEN_AFTER = TRUST_AFTER << DISAPPOINTMENTS_MAX,
     LOOK_MS = 1,                     /* at the next tick; a silence is noticed at the second look */
 };
 
@@ -45,6 +46,7 @@ static void begin(struct transport *t)
     struct gateway *gw = t->gw;
     struct patience *p = &t->patience;
     p->heard = true;
+    p->run = 0;
     p->next = gw->patient;
     p->link = &gw->patient;
     if (p->next)
@@ -61,6 +63,9 @@ void patience_note(struct transport *t, size_t n, uint64_t left)
     struct patience *p = &t->patience;
     p->heard = true;
     if (p->link) {
+        p->run += p->run < FORGIVEN_AFTER ? (uint32_t)n : 0;
+        if (p->run >= FORGIVEN_AFTER)
+            p->disappointments = 0;
         if (left >= LEFT_LAST)
             return;
         patience_forget(t);

@@ -1,8 +1,8 @@
 /* Patience with a client that sends much: its socket wakes us when much is there, not for every segment.
  *
  * A sender that has filled one reading after the other for long enough will go on, so the kernel is told to wait for a few hundred
- * kilobytes before it says that there is something to read (SO_RCVLOWAT). When it doesn't go on, what came
- * is read after all within PATIENCE_MS; then it must send twice as much before it is trusted again. */
+ * kilobytes before it says that there is something to read (SO_RCVLOWAT). When it doesn't go on, what
+ * came is read after all within PATIENCE_MS; then it must send twice as much (a few times over at most) before it is trusted again. */
 #pragma once
 
 #include <stdbool.h>

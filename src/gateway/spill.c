@@ -3,7 +3,10 @@
 
 #include <errno.h>
 
-enum { SPILL_MIN = 1024 - sizeof(struct spill) /* as large as malloc keeps ready */, SPILL_DOUBLES = 64 * 1024 /* beyond, it grows by as much: few appends reach that far */ };
+enum {
+    SPILL_MIN = 1024 - sizeof(struct spill), /* as large as malloc keeps ready */
+    SPILL_DOUBLES = 64 * 1024,               /* beyond, it grows by as much: few appends reach that far */
+};
 
 int spill_reserve(struct spill **spill, size_t n, size_t max)
 {

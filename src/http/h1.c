@@ -397,8 +397,9 @@ static int refuse(enum http_violation violation, enum http_violation *ret_violat
     return HTTP1_REFUSED;
 }
 
-int http1_parse_request(const char *data, size_t len, size_t *scanned, struct http_head *ret, size_t *ret_used,
-                        enum http_violation *ret_violation)
+/* A whole head of either direction: start line, fields, and what they settle together. */
+static int parse_head(const char *data, size_t len, size_t *scanned, bool is_response, bool request_is_head, struct http_head *ret,
+                      size_t *ret_used, enum http_violation *ret_violation)
 {
     size_t size;
     int r = find_end(data, len, scanned, &size, ret_violation);
@@ -407,40 +408,29 @@ int http1_parse_request(const char *data, size_t len, size_t *scanned, struct ht
     struct notes notes = { 0 };
     const char *p = data;
     init_head(ret);
-    enum http_violation violation = parse_request_line(&p, data + size, ret);
+    enum http_violation violation = is_response ? parse_status_line(&p, data + size, ret) : parse_request_line(&p, data + size, ret);
     if (violation == HTTP_FINE)
-        violation = parse_fields(p, data + size, ret, &notes, false);
+        violation = parse_fields(p, data + size, ret, &notes, is_response);
     if (violation == HTTP_FINE)
         violation = settle_connection(ret, &notes);
     if (violation == HTTP_FINE)
-        violation = settle_request(ret, &notes);
+        violation = is_response ? settle_response(ret, &notes, request_is_head) : settle_request(ret, &notes);
     if (violation != HTTP_FINE)
         return refuse(violation, ret_violation);
     *ret_used = size;
     return 0;
 }
 
+int http1_parse_request(const char *data, size_t len, size_t *scanned, struct http_head *ret, size_t *ret_used,
+                        enum http_violation *ret_violation)
+{
+    return parse_head(data, len, scanned, false, false, ret, ret_used, ret_violation);
+}
+
 int http1_parse_response(const char *data, size_t len, size_t *scanned, bool request_is_head, struct http_head *ret, size_t *ret_used,
                          enum http_violation *ret_violation)
 {
-    size_t size;
-    int r = find_end(data, len, scanned, &size, ret_violation);
-    if (r)
-        return r;
-    struct notes notes = { 0 };
-    const char *p = data;
-    init_head(ret);
-    enum http_violation violation = parse_status_line(&p, data + size, ret);
-    if (violation == HTTP_FINE)
-        violation = parse_fields(p, data + size, ret, &notes, true);
-    if (violation == HTTP_FINE)
-        violation = settle_connection(ret, &notes);
-    if (violation == HTTP_FINE)
-        violation = settle_response(ret, &notes, request_is_head);
-    if (violation != HTTP_FINE)
-        return refuse(violation, ret_violation);
-    *ret_used = size;
-    return 0;
+    return parse_head(data, len, scanned, true, request_is_head, ret, ret_used, ret_violation);
 }
 
 int http1_parse_trailers(const char *data, size_t len, size_t *scanned, bool from_instance, struct http_head *ret, size_t *ret_used,

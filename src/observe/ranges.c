@@ -148,31 +148,3 @@ bool ranges_contain(const struct relation_range *items, uint32_t n, const struct
     }
     return low < n && address_compare(&items[low].first, address) <= 0;
 }
-
-/* The last address of a prefix. */
-static struct address prefix_last(struct address address, unsigned bits)
-{
-    for (unsigned i = 0; i < 16; i++) {
-        unsigned kept = bits > i * 8 ? bits - i * 8 : 0;
-        if (kept < 8)
-            address.bytes[i] |= (uint8_t)(0xff >> kept);
-    }
-    return address;
-}
-
-bool ranges_take_prefix(struct relation_range *range, struct address_prefix *ret)
-{
-    unsigned bits = 128, least = address_is_v4(&range->first) ? 96 : 0;
-    while (bits > least) {
-        struct address masked = address_mask(&range->first, bits - 1), last = prefix_last(range->first, bits - 1);
-        if (!address_equal(&masked, &range->first) || address_compare(&last, &range->last) > 0)
-            break;
-        bits--;
-    }
-    struct address last = prefix_last(range->first, bits);
-    *ret = (struct address_prefix){ range->first, (uint8_t)bits };
-    if (address_compare(&last, &range->last) >= 0)
-        return false;
-    range->first = address_after(last);
-    return true;
-}

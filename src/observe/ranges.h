@@ -24,5 +24,3 @@ void ranges_intersect(const struct relation_range *a, uint32_t n_a, const struct
 bool ranges_overlap(const struct relation_range *a, const struct relation_range *b);
 /* Whether one of the ranges, normalised, holds the address. */
 bool ranges_contain(const struct relation_range *items, uint32_t n, const struct address *address);
-/* The longest prefix that starts the range; *range becomes what is left of it. False when that was the last. */
-bool ranges_take_prefix(struct relation_range *range, struct address_prefix *ret);

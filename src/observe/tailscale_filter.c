@@ -176,7 +176,7 @@ struct relation_builder {
     struct relation *relation;
     uint32_t *reasons;           /* of rules, + 1; 0: not made yet */
     struct ranges reached;       /* what the node has behind it: its addresses and routes */
-    struct ranges cut;
+    struct ranges family, cut, from; /* scratch */
 };
 
 static int reason_of(struct relation_builder *b, uint32_t rule, uint32_t *ret)
@@ -184,7 +184,7 @@ static int reason_of(struct relation_builder *b, uint32_t rule, uint32_t *ret)
     if (b->reasons[rule] == 0) {
         const struct rule *r = &b->f->policy->rules[rule];
         uint32_t reason;
-        int added = relation_add_reason(b->relation, (struct relation_reason){ str_of(b->file), r->at.line, r->name }, &reason);
+        int added = relation_add_reason(b->relation, (struct relation_reason){ str_of(b->file), r->at.line, r->title }, &reason);
         if (added)
             return added;
         b->reasons[rule] = reason + 1;
@@ -207,17 +207,20 @@ static int service_add(struct relation_builder *b, const struct tailscale_servic
     return r;
 }
 
-static int pass_add(void *context, const struct tailscale_pass *pass)
+/* Of one family: an address of the other one is no address to send from. What a node sends to itself is no flow. */
+static int family_add(struct relation_builder *b, const struct tailscale_pass *pass, const struct relation_range *family)
 {
-    struct relation_builder *b = context;
+    const struct tailscale_node *node = &b->f->nodes->nodes[pass->node];
     struct relation_rule rule = { 0 };
-    b->cut.n = 0;
-    ranges_intersect(pass->destinations, pass->n_destinations, b->reached.items, b->reached.n, &b->cut);
-    int r = b->cut.error;
-    if (r == 0 && b->cut.n == 0)
-        return 0;
-    if (r == 0)
-        r = relation_add_selector(b->relation, pass->sources, pass->n_sources, &rule.source);
+    b->cut.n = b->from.n = b->family.n = 0;
+    ranges_intersect(pass->destinations, pass->n_destinations, b->reached.items, b->reached.n, &b->family);
+    ranges_intersect(b->family.items, b->family.n, family, 1, &b->cut);
+    ranges_intersect(pass->sources, pass->n_sources, family, 1, &b->from);
+    ranges_subtract(&b->from, node->addresses, node->n_addresses);
+    int r = b->cut.error ? b->cut.error : b->from.error ? b->from.error : b->family.error;
+    if (r || b->cut.n == 0 || b->from.n == 0)
+        return r;
+    r = relation_add_selector(b->relation, b->from.items, b->from.n, &rule.source);
     if (r == 0)
         r = relation_add_selector(b->relation, b->cut.items, b->cut.n, &rule.destination);
     if (r == 0)
@@ -227,12 +230,20 @@ static int pass_add(void *context, const struct tailscale_pass *pass)
     return r;
 }
 
+static int pass_add(void *context, const struct tailscale_pass *pass)
+{
+    int r = family_add(context, pass, &relation_all_v4);
+    return r ? r : family_add(context, pass, &relation_all_v6);
+}
+
 int tailscale_filter_relation(struct tailscale_filter *f, const char *file, struct relation *relation)
 {
     struct relation_builder b = { .f = f, .file = file, .relation = relation };
     b.reasons = calloc((size_t)f->policy->n_rules + 1, sizeof *b.reasons);
     ranges_init(&b.reached, FILTER_RANGES_MAX);
     ranges_init(&b.cut, FILTER_RANGES_MAX);
+    ranges_init(&b.from, FILTER_RANGES_MAX);
+    ranges_init(&b.family, FILTER_RANGES_MAX);
     int r = b.reasons ? 0 : -ENOMEM;
     for (uint32_t i = 0; i < f->nodes->n_nodes && r == 0; i++) {
         const struct tailscale_node *node = &f->nodes->nodes[i];
@@ -245,5 +256,7 @@ int tailscale_filter_relation(struct tailscale_filter *f, const char *file, stru
     free(b.reasons);
     ranges_deinit(&b.reached);
     ranges_deinit(&b.cut);
+    ranges_deinit(&b.from);
+    ranges_deinit(&b.family);
     return r;
 }

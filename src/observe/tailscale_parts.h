@@ -42,6 +42,7 @@ struct destination {
 struct rule {
     struct hujson_place at;
     struct str name;                /* "acl 1" */
+    struct str title;               /* the same with the line of comment right above it: "grant 1 (postern.yml:41)" */
     struct selectors sources;
     struct destination *destinations;
     uint32_t n_destinations;
@@ -82,6 +83,7 @@ struct test {
 struct tailscale_policy {
     struct arena arena;
     const char *file;
+    struct str text;
     struct error *err;              /* while reading */
     int result;                     /* 0, TAILSCALE_E_INVALID or -errno; sticks */
     struct table tags, groups_by_name, hosts_by_name, ipsets_by_name, postures;

@@ -138,7 +138,8 @@ static bool allow_all(struct tailscale_policy *p)
     destination->selector = *source;
     destination->services = &all;
     destination->n_services = 1;
-    *rule = (struct rule){ .name = STR("neither acls nor grants"), .sources = { source, 1 }, .destinations = destination,
+    *rule = (struct rule){ .name = STR("neither acls nor grants"), .title = STR("neither acls nor grants"),
+                           .sources = { source, 1 }, .destinations = destination,
                            .n_destinations = 1 };
     p->rules = rule;
     p->n_rules = 1;
@@ -169,6 +170,7 @@ int tailscale_policy_read(struct str text, const char *file, struct tailscale_po
         return -ENOMEM;
     arena_init(&p->arena, POLICY_MEMORY_MAX);
     p->file = file;
+    p->text = text;
     p->err = err;
     int result = policy_read(p, text);
     p->err = NULL;

@@ -374,6 +374,30 @@ static bool grant_read(struct tailscale_policy *p, const struct hujson *value, s
 
 /* ---- the lists ---- */
 
+/* The line above, where it is a // comment and nothing else; what it says. item is in the text from start on. */
+static struct str comment_above(struct str text, const char *item)
+{
+    size_t at = (size_t)(item - text.ptr);
+    while (at > 0 && (text.ptr[at - 1] == ' ' || text.ptr[at - 1] == '\t'))
+        at--;
+    if (at == 0 || text.ptr[at - 1] != '\n')
+        return STR_NONE;
+    size_t end = --at;
+    while (at > 0 && text.ptr[at - 1] != '\n')
+        at--;
+    struct str line = str_trim(str_make(text.ptr + at, end - at));
+    return str_starts_with(line, STR("//")) ? policy_quote(str_trim(str_skip(line, 2))) : STR_NONE;
+}
+
+static bool rule_name(struct tailscale_policy *p, struct rule *rule, const char *name, uint32_t number, const struct hujson *item)
+{
+    struct str comment = comment_above(p->text, item->source.ptr);
+    rule->name = rule->title = arena_printf(&p->arena, "%s %u", name, number);
+    if (comment.len && rule->name.ptr)
+        rule->title = arena_printf(&p->arena, "%s %u (%.*s)", name, number, STR_ARG(comment));
+    return (rule->name.ptr && rule->title.ptr) || policy_no_memory(p);
+}
+
 static bool rules_read(struct tailscale_policy *p, const struct hujson *list, const char *name,
                        bool (*read)(struct tailscale_policy *p, const struct hujson *value, struct rule *rule))
 {
@@ -389,10 +413,7 @@ static bool rules_read(struct tailscale_policy *p, const struct hujson *list, co
     for (const struct hujson *item = list->first; item; item = item->next) {
         struct rule *rule = &rules[p->n_rules++];
         rule->at = item->at;
-        rule->name = arena_printf(&p->arena, "%s %u", name, ++number);
-        if (!rule->name.ptr)
-            return policy_no_memory(p);
-        if (!read(p, item, rule))
+        if (!rule_name(p, rule, name, ++number, item) || !read(p, item, rule))
             return false;
     }
     return true;

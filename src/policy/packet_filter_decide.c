@@ -179,6 +179,26 @@ static bool is_on_path(enum packet_path path, uint8_t hook)
     }
 }
 
+/* Whether a packet meets chain a before chain b. */
+static bool is_before(const struct packet_filter *filter, uint32_t a, uint32_t b)
+{
+    const struct packet_chain *x = packet_filter_chain(filter, a), *y = packet_filter_chain(filter, b);
+    if (x->hook != y->hook)
+        return x->hook < y->hook;
+    return x->priority != y->priority ? x->priority < y->priority : a < b;
+}
+
+/* The base chain that comes next after that one, or the first. */
+static uint32_t next_base(const struct packet_filter *filter, uint32_t after)
+{
+    uint32_t best = PACKET_NONE;
+    for (uint32_t i = 0; i < packet_filter_n_chains(filter); i++)
+        if (packet_filter_chain(filter, i)->is_base && (after == PACKET_NONE || is_before(filter, after, i)) &&
+            (best == PACKET_NONE || is_before(filter, i, best)))
+            best = i;
+    return best;
+}
+
 static bool is_of_rule(const struct packet_filter *filter, uint32_t reason)
 {
     for (uint32_t i = 0; i < packet_filter_n_chains(filter); i++)
@@ -192,10 +212,10 @@ enum packet_answer packet_filter_decide(const struct packet_filter *filter, enum
 {
     struct question q = { .filter = filter, .path = path, .arrival = arrival, .from = from, .to = to, .protocol = protocol, .port = port };
     struct decision whole = { PACKET_ADMITTED, PACKET_NONE };
-    for (uint32_t i = 0; i < packet_filter_n_chains(filter) && whole.answer != PACKET_DENIED; i++) {
+    for (uint32_t i = next_base(filter, PACKET_NONE); i != PACKET_NONE && whole.answer != PACKET_DENIED; i = next_base(filter, i)) {
         const struct packet_chain *chain = packet_filter_chain(filter, i);
         uint8_t family = packet_filter_table(filter, chain->table)->family;
-        if (!chain->is_base || !is_on_path(path, chain->hook) || (family && (family == PACKET_IPV4) != address_is_v4(from)))
+        if (!is_on_path(path, chain->hook) || (family && (family == PACKET_IPV4) != address_is_v4(from)))
             continue;
         struct way way = { .frames = { { i, 0 } } };
         q.hook = chain->hook;

@@ -233,8 +233,8 @@ static struct pieces cell_does(struct evaluator *ev)
         uint8_t family = packet_filter_table(ev->classes.filter, chain->table)->family;
         if (family && (family == PACKET_IPV4) != ev->is_v4)
             continue;
-        policy_reason = chain->policy_reason;
-        whole = pieces_compose(&ev->stack, whole, without_policy(ev, base_does(ev, ev->classes.base_chains[i]), policy_reason));
+        policy_reason = policy_reason == PACKET_NONE ? chain->policy_reason : policy_reason;
+        whole = pieces_compose(&ev->stack, whole, without_policy(ev, base_does(ev, ev->classes.base_chains[i]), chain->policy_reason));
         if (is_nowhere(ev, whole))
             break;
     }

@@ -34,26 +34,37 @@ static const char style[] =
 
 /* ---- what stands out ---- */
 
-static bool is_chip_lit(const struct svg *svg, const struct svg_chip *chip, uint32_t party)
+static bool is_any_of(const struct svg *svg, const uint64_t *parties)
+{
+    for (uint32_t i = 0; i < svg->map->n_words; i++)
+        if (parties[i] & svg->options->from[i])
+            return true;
+    return false;
+}
+
+static bool is_chip_lit(const struct svg *svg, const struct svg_chip *chip)
 {
     const struct map *map = svg->map;
     const struct model_service *s = &map->model->services[chip->service];
     uint32_t host = svg->layout->hosts[chip->host].party;
+    uint64_t surfaces = 0;
     for (uint32_t i = 0; s->kind == MODEL_KIND_DIRECT && i < map->n_ports; i++) {
         const struct map_port *port = &map->ports[i];
         if (port->reason == FLOW_DIRECT && port->host == host && port->port == s->port && port->transport == s->transport)
-            return map_has(map->bundles[port->bundle].parties, party);
+            return is_any_of(svg, map->bundles[port->bundle].parties);
     }
-    uint64_t surfaces = svg->reach[(size_t)party * map->model->n_services + chip->service];
+    for (uint32_t party = 0; party < map->n_parties; party++)
+        if (map_has(svg->options->from, party))
+            surfaces |= svg->reach[(size_t)party * map->model->n_services + chip->service];
     return chip->is_served && surfaces && map_is_handed(map, chip->service, host, surfaces);
 }
 
 /* A gateway's way to an instance stands out when the instance is reached. */
-static bool is_pin_lit(const struct svg *svg, const struct svg_pin *pin, uint32_t party)
+static bool is_pin_lit(const struct svg *svg, const struct svg_pin *pin)
 {
     const struct svg_layout *l = svg->layout;
     if (svg->map->bundles[pin->bundle].reason != FLOW_INSTANCE)
-        return map_has(svg->map->bundles[pin->bundle].parties, party);
+        return is_any_of(svg, svg->map->bundles[pin->bundle].parties);
     for (uint32_t i = 0; i < l->hosts[pin->host].n_chips; i++) {
         const struct svg_chip *chip = &l->chips[l->hosts[pin->host].first_chip + i];
         const struct model_service *s = &svg->map->model->services[chip->service];
@@ -65,17 +76,18 @@ static bool is_pin_lit(const struct svg *svg, const struct svg_pin *pin, uint32_
     return false;
 }
 
-static void light(struct svg *svg, uint32_t party)
+static void light(struct svg *svg)
 {
     const struct svg_layout *l = svg->layout;
+    bool all = !svg->options->from;
     for (uint32_t i = 0; i < l->n_hosts; i++)
-        svg->lit_hosts[i] = party == MODEL_NONE || l->hosts[i].party == party;
+        svg->lit_hosts[i] = all || map_has(svg->options->from, l->hosts[i].party);
     for (uint32_t i = 0; i < l->n_chips; i++) {
-        svg->lit_chips[i] = party == MODEL_NONE || is_chip_lit(svg, &l->chips[i], party);
+        svg->lit_chips[i] = all || is_chip_lit(svg, &l->chips[i]);
         svg->lit_hosts[l->chips[i].host] |= svg->lit_chips[i];
     }
     for (uint32_t i = 0; i < l->n_pins; i++) {
-        svg->lit_pins[i] = party == MODEL_NONE || is_pin_lit(svg, &l->pins[i], party);
+        svg->lit_pins[i] = all || is_pin_lit(svg, &l->pins[i]);
         svg->lit_bundles[l->pins[i].bundle] |= svg->lit_pins[i];
         svg->lit_hosts[l->pins[i].host] |= svg->lit_pins[i];
     }
@@ -95,7 +107,7 @@ int svg_light(struct svg *svg)
     for (uint32_t party = 0; party < map->n_parties; party++)
         if (map_has(map->asks, party))
             map_reach(map, party, &svg->reach[(size_t)party * map->model->n_services], NULL);
-    light(svg, svg->options->from);
+    light(svg);
     return 0;
 }
 
@@ -295,9 +307,9 @@ static int legend_write(struct svg *svg, int y, bool is_drawn)
 static void head_write(struct svg *svg, int width, int height)
 {
     const struct model *m = svg->map->model;
-    struct str title = svg->options->from == MODEL_NONE ?
-        arena_printf(&svg->arena, "Who reaches what in %.*s", STR_ARG(m->domain.text)) :
-        arena_printf(&svg->arena, "What %.*s reaches in %.*s", STR_ARG(m->hosts[svg->options->from].name.text), STR_ARG(m->domain.text));
+    struct str title = svg->options->from ?
+        arena_printf(&svg->arena, "What %.*s reaches in %.*s", STR_ARG(svg->options->from_name), STR_ARG(m->domain.text)) :
+        arena_printf(&svg->arena, "Who reaches what in %.*s", STR_ARG(m->domain.text));
     struct buf origin;
     buf_init(&origin, 1024);
     render_origin_write(&origin, m, svg->options->revision);

@@ -8,7 +8,8 @@
 
 struct render_svg_options {
     struct str revision;   /* hex digest of the declaration; may be empty */
-    uint32_t from;         /* the host whose reach stands out from the rest, or MODEL_NONE */
+    const uint64_t *from;  /* bit set of the parties whose reach stands out from the rest, or NULL */
+    struct str from_name;  /* what they are called together: "robin" */
 };
 
 /* Appends to out. 0 or a negative errno. */

@@ -36,6 +36,8 @@ static struct svg_box grid_place(struct svg_layout *l, const struct svg_host *ho
 {
     struct svg_box grid = { 0, 0, 0, 0 };
     columns = columns < host->n_chips ? columns : host->n_chips;
+    if (columns == 0)
+        return grid;
     for (uint32_t c = 0; c < columns; c++) {
         int widest = 0;
         for (uint32_t i = c; i < host->n_chips; i += columns) {
@@ -47,8 +49,7 @@ static struct svg_box grid_place(struct svg_layout *l, const struct svg_host *ho
             l->chips[host->first_chip + i].box = (struct svg_box){ grid.width, (int)(i / columns) * (CHIP_HEIGHT + CHIP_GAP), widest, CHIP_HEIGHT };
         grid.width += widest + (c + 1 < columns ? CHIP_GAP : 0);
     }
-    int n_rows = columns ? (int)((host->n_chips + columns - 1) / columns) : 0;
-    grid.height = n_rows ? n_rows * (CHIP_HEIGHT + CHIP_GAP) - CHIP_GAP : 0;
+    grid.height = (int)((host->n_chips + columns - 1) / columns) * (CHIP_HEIGHT + CHIP_GAP) - CHIP_GAP;
     return grid;
 }
 
@@ -94,7 +95,9 @@ static void host_measure(struct svg_layout *l, struct svg_host *host, uint32_t c
 static void chips_stretch(struct svg_layout *l, const struct svg_host *host, uint32_t columns)
 {
     columns = columns < host->n_chips ? columns : host->n_chips;
-    int each = columns ? (host->box.width - host->content_width) / (int)columns : 0;
+    if (columns == 0)
+        return;
+    int each = (host->box.width - host->content_width) / (int)columns;
     each = each < CHIP_STRETCH_MAX ? each : CHIP_STRETCH_MAX;
     for (uint32_t i = 0; i < host->n_chips; i++) {
         l->chips[host->first_chip + i].box.x += (int)(i % columns) * each;

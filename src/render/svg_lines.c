@@ -51,10 +51,15 @@ static bool is_near(int a, int b)
 
 static bool is_tap_lit(const struct svg *svg, const struct svg_tap *tap)
 {
-    if (svg->options->from == MODEL_NONE || !svg->lit_bundles[tap->bundle] || svg->map->bundles[tap->bundle].reason == FLOW_INSTANCE)
+    if (!svg->options->from || !svg->lit_bundles[tap->bundle] || svg->map->bundles[tap->bundle].reason == FLOW_INSTANCE)
         return svg->lit_bundles[tap->bundle];
-    uint32_t party = svg->options->from;
-    return tap->is_area ? svg->layout->areas[tap->at].segment == svg->map->model->hosts[party].segment : svg->layout->hosts[tap->at].party == party;
+    if (!tap->is_area)
+        return map_has(svg->options->from, svg->layout->hosts[tap->at].party);
+    const struct svg_area *area = &svg->layout->areas[tap->at];
+    for (uint32_t i = 0; i < area->n_hosts; i++)
+        if (map_has(svg->options->from, svg->layout->hosts[area->first_host + i].party))
+            return true;
+    return false;
 }
 
 /* The faint part of a bundle reaches as far as the rest does, which lies over it. */

@@ -162,7 +162,8 @@ static void check_text(const struct buf *first, const struct buf *second)
 
 static int render_one(const struct map *map, unsigned what, struct buf *out)
 {
-    struct render_svg_options options = { .revision = STR("feed"), .from = what == 5 ? 0 : MODEL_NONE };
+    static const uint64_t first[WORLD_MAX] = { 1 };
+    struct render_svg_options options = { .revision = STR("feed"), .from = what == 5 ? first : NULL, .from_name = STR("first") };
     struct error err = { "" };
     switch (what) {
     case 0: return render_hosts(map, STR("feed"), out);
