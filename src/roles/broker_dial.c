@@ -97,8 +97,11 @@ static void attempt_next(struct broker_dialer *dialer, struct broker_dial *dial,
             return;
         }
         dial->n_tried++;
-        if (r == 0)
-            r = socket_check(fd, tcp);
+        if (r == 0 || r == -EINPROGRESS) {
+            /* On one machine the other side has answered within the call, whatever it returned: most dials are done here, without epoll. */
+            int checked = socket_check(fd, tcp);
+            r = r == -EINPROGRESS && checked == -ENOTCONN ? r : checked;
+        }
         if (r == 0) {
             dial_finish(dialer, dial, 0, TAKE_FD(fd));
             return;

@@ -120,10 +120,15 @@ int broker_netns_open(struct broker_netns *netns, struct str path, int64_t now_m
             slot = entry;
     }
     if (found) {
-        /* The held descriptor pins its inode number: equal means the same namespace. */
+        /* The held descriptor pins its inode number: equal means the same namespace. Once a millisecond tells as much as at each use. */
         struct stat st;
+        if (found->checked_ms == now_ms) {
+            *ret = found;
+            return 0;
+        }
         int r = stat(found->path, &st) ? -errno : 0;
         if (r == 0 && st.st_dev == found->dev && st.st_ino == found->ino && now_ms - found->opened_ms < BROKER_NETNS_HELD_MS) {
+            found->checked_ms = now_ms;
             *ret = found;
             return 0;
         }
@@ -143,7 +148,7 @@ int broker_netns_open(struct broker_netns *netns, struct str path, int64_t now_m
     slot->fd = fd;
     slot->dev = st.st_dev;
     slot->ino = st.st_ino;
-    slot->opened_ms = now_ms;
+    slot->opened_ms = slot->checked_ms = now_ms;
     slot->routes_known = false;
     memcpy(slot->path, name, sizeof name);
     netns->n_held++;

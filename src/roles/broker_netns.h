@@ -27,7 +27,7 @@ struct broker_netns_entry {
     int fd;                     /* -1: empty */
     dev_t dev;
     ino_t ino;
-    int64_t opened_ms;
+    int64_t opened_ms, checked_ms;
     bool routes_known;
     unsigned n_routes;
     struct broker_route routes[IMAGE_TARGET_ADDRESSES]; /* to its own addresses */
