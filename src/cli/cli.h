@@ -15,6 +15,7 @@ struct cli_command {
 
 /* Subcommands, one file each: cli/NAME.c. */
 int cli_access(int argc, char **argv);
+int cli_audit(int argc, char **argv);
 int cli_ca(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_lab(int argc, char **argv);

@@ -80,23 +80,35 @@ int cli_mesh_nodes(const struct model *model, struct tailscale_nodes *ret)
 
 /* ---- text as a layer ---- */
 
-int cli_mesh_relation(const struct model *model, struct str text, const char *file, struct relation *relation, struct error *err)
+/* Takes the nodes over. */
+static int relation_among(struct tailscale_nodes *nodes, struct str text, const char *file, struct relation *relation, struct error *err)
 {
-    cleanup_tailscale_policy struct tailscale_policy *policy = NULL;
-    cleanup_tailscale_filter struct tailscale_filter *filter = NULL;
-    struct tailscale_nodes nodes;
+    struct tailscale_policy *policy = NULL;
+    struct tailscale_filter *filter = NULL;
     int r = tailscale_policy_read(text, file, &policy, err);
-    if (r)
-        return r;
-    r = cli_mesh_nodes(model, &nodes);
-    if (r)
-        return r;
-    r = tailscale_filter_make(policy, &nodes, &filter, err);
+    if (r == 0)
+        r = tailscale_filter_make(policy, nodes, &filter, err);
     if (r == 0)
         r = tailscale_filter_relation(filter, file, relation);
-    filter = tailscale_filter_free(filter);
-    tailscale_nodes_deinit(&nodes);
+    tailscale_filter_free(filter);
+    tailscale_policy_free(policy);
+    tailscale_nodes_deinit(nodes);
     return r;
+}
+
+int cli_mesh_relation(const struct model *model, struct str text, const char *file, struct relation *relation, struct error *err)
+{
+    struct tailscale_nodes nodes;
+    int r = cli_mesh_nodes(model, &nodes);
+    return r ? r : relation_among(&nodes, text, file, relation, err);
+}
+
+int cli_mesh_relation_of_nodes(struct str nodes_text, const char *nodes_file, struct str text, const char *file, struct relation *relation,
+                               struct error *err)
+{
+    struct tailscale_nodes nodes;
+    int r = tailscale_nodes_read(nodes_text, nodes_file, &nodes, err);
+    return r ? r : relation_among(&nodes, text, file, relation, err);
 }
 
 int cli_mesh_rendered_relation(const struct model *model, struct relation *relation, struct error *err)

@@ -15,5 +15,9 @@ int cli_mesh_nodes(const struct model *model, struct tailscale_nodes *ret) must_
  * declaration doesn't tell; -ENOMEM; -E2BIG. */
 int cli_mesh_relation(const struct model *model, struct str text, const char *file, struct relation *relation, struct error *err) must_check;
 
+/* The same among the machines that nodes_text lists (tailscale_nodes_read) instead of the declared ones. */
+int cli_mesh_relation_of_nodes(struct str nodes_text, const char *nodes_file, struct str text, const char *file, struct relation *relation,
+                               struct error *err) must_check;
+
 /* The layer as it will be rendered: the Tailscale policy is written and read back. Errors as above, and -EINVAL where it can't be written. */
 int cli_mesh_rendered_relation(const struct model *model, struct relation *relation, struct error *err) must_check;

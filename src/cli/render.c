@@ -8,12 +8,12 @@
 #include "base/uids.h"
 #include "cli/cli.h"
 #include "cli/files.h"
+#include "cli/mesh_base.h"
 #include "render/caddy.h"
 #include "render/dot.h"
 #include "render/hosts.h"
 #include "render/mermaid.h"
 #include "render/pf.h"
-#include "render/tailscale.h"
 #include "roles/revision.h"
 
 enum { BASE_MAX = (16 << 20) + (64 << 10), FILE_NAME_SIZE = 200 };
@@ -44,14 +44,23 @@ static int write_mesh(const struct render_given *given, struct buf *out, struct 
     return render_nftables_mesh(given->model, &given->nftables, out, err);
 }
 
+static int write_policy(const struct render_given *given, enum render_mesh_dialect dialect, struct buf *out, struct error *err)
+{
+    struct render_mesh_options options = { .dialect = dialect, .revision = given->revision, .is_part = given->base.ptr != NULL };
+    if (given->base.ptr)
+        return cli_mesh_merge(given->model, &options, given->base, given->base_path, out, err);
+    return dialect == RENDER_HEADSCALE ? render_headscale(given->model, given->revision, out, err)
+                                       : render_tailscale(given->model, given->revision, out, err);
+}
+
 static int write_tailscale(const struct render_given *given, struct buf *out, struct error *err)
 {
-    return render_tailscale(given->model, given->revision, out, err);
+    return write_policy(given, RENDER_TAILSCALE, out, err);
 }
 
 static int write_headscale(const struct render_given *given, struct buf *out, struct error *err)
 {
-    return render_headscale(given->model, given->revision, out, err);
+    return write_policy(given, RENDER_HEADSCALE, out, err);
 }
 
 /* Targets that are drawn from the map. */
@@ -103,8 +112,8 @@ static const struct render_target targets[] = {
     { "nftables", "ipku", RENDER_EACH_HOST, ".nft", "a host's firewall, for \"nft -f\"; it replaces table inet postern and touches no other", write_nftables },
     { "pf", "ipk", RENDER_EACH_HOST, ".pf.conf", "a macOS host's firewall, for \"pfctl -a postern -f\"; --interface utunN adds the guard", write_pf },
     { "mesh", "i", RENDER_ONCE, "mesh.nft", "the filter between all hosts, for a network namespace that stands for the mesh", write_mesh },
-    { "tailscale", "", RENDER_ONCE, "tailscale.hujson", "a Tailscale policy file: grants, hosts, tests", write_tailscale },
-    { "headscale", "", RENDER_ONCE, "headscale.hujson", "the same in the subset that Headscale takes", write_headscale },
+    { "tailscale", "b", RENDER_ONCE, "tailscale.hujson", "a Tailscale policy file: grants, hosts, tests", write_tailscale },
+    { "headscale", "b", RENDER_ONCE, "headscale.hujson", "the same in the subset that Headscale takes", write_headscale },
     { "hosts", "", RENDER_ONCE, "hosts", "names as plain records: \"ADDRESS NAME\", at the gateways that serve them", write_hosts },
     { "caddy", "", RENDER_EACH_HOST | RENDER_EACH_SURFACE, ".Caddyfile", "a gateway's surface for Caddy, if you keep that one", write_caddy },
     { "svg", "s", RENDER_ONCE, "map.svg", "the map as a picture; --from WHO shows what that one reaches", write_svg },

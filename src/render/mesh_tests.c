@@ -8,7 +8,6 @@ enum { TESTS_WORK_MAX = 1 << 23, TESTS_TARGETS_MAX = 4096, TESTS_MEMORY_MAX = 1 
 
 struct port {
     struct mesh_service service;
-    bool is_expected;
 };
 
 struct side {
@@ -97,13 +96,12 @@ static int port_compare(const void *x, const void *y)
 {
     const struct port *a = x, *b = y;
     int order = a->service.transport - b->service.transport;
-    order = order ? order : a->service.port - b->service.port;
-    return order ? order : (int)b->is_expected - (int)a->is_expected;
+    return order ? order : a->service.port - b->service.port;
 }
 
-static void port_add(struct tester *t, uint32_t host, unsigned transport, uint16_t number, bool is_expected)
+static void port_add(struct tester *t, uint32_t host, unsigned transport, uint16_t number)
 {
-    struct port port = { { number, (uint8_t)transport }, is_expected };
+    struct port port = { { number, (uint8_t)transport } };
     if (number)
         buf_append(&t->ports[host], str_make((const char *)&port, sizeof port));
 }
@@ -111,13 +109,13 @@ static void port_add(struct tester *t, uint32_t host, unsigned transport, uint16
 static void target_ports_add(struct tester *t, const struct model_target *target)
 {
     if (target->kind == MODEL_TARGET_HOST_PORT)
-        port_add(t, target->host, target->transport, target->port, true);
+        port_add(t, target->host, target->transport, target->port);
     if (target->kind != MODEL_TARGET_SERVICE)
         return;
     const struct model_service *service = &t->model->services[target->service];
     bool is_port = service->where == MODEL_WHERE_HOST && service->addresses.n == 0 && !service->loopback;
     for (uint32_t i = 0; i < service->hosts.n && is_port; i++)
-        port_add(t, service->hosts.items[i], service->kind == MODEL_KIND_DIRECT ? service->transport : MODEL_TCP, service->port, true);
+        port_add(t, service->hosts.items[i], service->kind == MODEL_KIND_DIRECT ? service->transport : MODEL_TCP, service->port);
 }
 
 static void ports_sort(struct buf *ports)
@@ -135,12 +133,12 @@ static void ports_sort(struct buf *ports)
 static int ports_make(struct tester *t)
 {
     for (uint32_t i = 0; i < t->model->n_hosts; i++)
-        port_add(t, i, MODEL_TCP, SSH_PORT, false);
+        port_add(t, i, MODEL_TCP, SSH_PORT);
     for (uint32_t i = 0; i < t->flows->n; i++) {
         const struct flow *flow = &t->flows->items[i], *last = i ? flow - 1 : NULL;
         bool is_new = !last || last->host != flow->host || last->port != flow->port || last->transport != flow->transport;
         if (flow->host != MODEL_NONE && is_new)
-            port_add(t, flow->host, flow->transport, flow->port, false);
+            port_add(t, flow->host, flow->transport, flow->port);
     }
     for (uint32_t i = 0; i < t->model->n_expectations; i++) {
         const struct model_expectation *e = &t->model->expectations[i];
@@ -216,6 +214,66 @@ static struct verdict judge(struct tester *t, const struct side *from, const str
     return verdict;
 }
 
+/* ---- what expect: forbids ---- */
+
+static bool target_is(const struct tester *t, const struct model_target *target, uint32_t host, struct mesh_service port)
+{
+    if (target->kind == MODEL_TARGET_HOST_PORT)
+        return target->host == host && target->transport == port.transport && target->port == port.port;
+    if (target->kind != MODEL_TARGET_SERVICE || t->model->services[target->service].kind == MODEL_KIND_WEB)
+        return false; /* a gateway decides */
+    const struct model_service *service = &t->model->services[target->service];
+    unsigned transport = service->kind == MODEL_KIND_DIRECT ? service->transport : MODEL_TCP;
+    if (service->port != port.port || transport != port.transport)
+        return false;
+    for (uint32_t i = 0; i < service->hosts.n; i++)
+        if (service->hosts.items[i] == host)
+            return true;
+    return false;
+}
+
+static bool expectation_is_of(const struct tester *t, const struct model_expectation *e, uint32_t host)
+{
+    for (uint32_t i = 0; i < e->n_from; i++)
+        if (e->from[i].host == host || (e->from[i].host == MODEL_NONE && e->from[i].segment == t->model->hosts[host].segment))
+            return true;
+    return false;
+}
+
+static bool is_forbidden(const struct tester *t, const struct side *from, const struct side *to, struct mesh_service port)
+{
+    for (uint32_t i = 0; i < t->model->n_expectations; i++) {
+        const struct model_expectation *e = &t->model->expectations[i];
+        bool is_of_all = from->n_hosts > 0, is_it = false;
+        for (uint32_t k = 0; k < from->n_hosts && is_of_all; k++)
+            is_of_all = expectation_is_of(t, e, from->hosts[k]);
+        for (uint32_t k = 0; k < e->n_cannot && is_of_all && !is_it; k++)
+            is_it = to->n_hosts == 1 && target_is(t, &e->cannot[k], to->hosts[0], port);
+        if (is_it)
+            return true;
+    }
+    return false;
+}
+
+/* One grant says it, of these very names. How a control plane judges a machine's address against a rule about its tag, and the like, no
+ * document says: what is to be accepted is asked in the words of the rule. */
+static bool is_granted_as_named(const struct tester *t, const struct side *from, const struct side *to, struct mesh_service service)
+{
+    for (uint32_t i = 0; i < t->grants->n; i++) {
+        const struct mesh_grant *grant = &t->grants->items[i];
+        bool has_from = false, has_to = false, has_service = false;
+        for (uint32_t k = 0; k < grant->n_sources && !has_from; k++)
+            has_from = mesh_selector_compare(&grant->sources[k], &from->selector) == 0;
+        for (uint32_t k = 0; k < grant->n_destinations && has_from && !has_to; k++)
+            has_to = mesh_selector_compare(&grant->destinations[k], &to->selector) == 0;
+        for (uint32_t k = 0; k < grant->n_services && has_to && !has_service; k++)
+            has_service = grant->services[k].port == service.port && grant->services[k].transport == service.transport;
+        if (has_service)
+            return true;
+    }
+    return false;
+}
+
 /* ---- text ---- */
 
 struct item_context {
@@ -252,8 +310,10 @@ static void targets_collect(struct tester *t, const struct side *from, const str
             if (ports[i].service.transport != transport)
                 continue;
             struct verdict verdict = judge(t, from, to, ports[i].service);
-            bool is_deny = verdict.n_allowed == 0 && (!t->is_part || ports[i].is_expected);
-            if (verdict.n_pairs == 0 || verdict.has_self || t->n_work >= TESTS_WORK_MAX || !(is_deny || verdict.n_allowed == verdict.n_pairs))
+            bool is_deny = verdict.n_allowed == 0 && (!t->is_part || is_forbidden(t, from, to, ports[i].service));
+            t->n_work += t->grants->n;
+            bool is_accept = verdict.n_allowed == verdict.n_pairs && is_granted_as_named(t, from, to, ports[i].service);
+            if (verdict.n_pairs == 0 || verdict.has_self || t->n_work >= TESTS_WORK_MAX || !(is_deny || is_accept))
                 continue;
             struct item_context context = { verdict.n_allowed ? accept : deny, ports[i].service.port };
             mesh_text_each(t->text, &to->selector, target_write, &context);

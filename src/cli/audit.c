@@ -1,0 +1,206 @@
+/* postern audit: what is really there against the declaration, layer by layer, as access gained and lost. */
+#include "cli/audit.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+
+#include "cli/difference.h"
+#include "cli/files.h"
+#include "cli/mesh.h"
+
+enum { AUDIT_FILE_MAX = 64 << 20, AUDIT_OUTPUT_MAX = 1 << 28, AUDIT_LAYERS_MAX = 8 };
+
+/* ---- the layers ---- */
+
+static int read_tailscale(const struct audit_given *given, struct relation *expected, struct relation *actual, struct error *err)
+{
+    cleanup_buf struct buf policy;
+    cleanup_buf struct buf nodes;
+    buf_init(&policy, AUDIT_FILE_MAX);
+    buf_init(&nodes, AUDIT_FILE_MAX);
+    if (!cli_file_read("audit", given->path, &policy) || (given->nodes_path && !cli_file_read("audit", given->nodes_path, &nodes)))
+        return CLI_UNKNOWN;
+    int r = cli_mesh_rendered_relation(given->model, expected, err);
+    if (r == 0 && given->nodes_path)
+        return cli_mesh_relation_of_nodes(buf_str(&nodes), given->nodes_path, buf_str(&policy), given->path, actual, err);
+    return r ? r : cli_mesh_relation(given->model, buf_str(&policy), given->path, actual, err);
+}
+
+static const struct audit_layer layers[] = {
+    { "tailscale", "POLICY", "a Tailscale or Headscale policy file, as it is in force", read_tailscale },
+};
+
+/* ---- arguments ---- */
+
+struct audit_arguments {
+    struct audit_given given;
+    const char *file;
+    const char *paths[AUDIT_LAYERS_MAX]; /* by layer; NULL: not asked for */
+    uint32_t n_asked;
+    bool json;
+};
+
+static void usage_write(FILE *out)
+{
+    fputs("usage: postern audit", out);
+    for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
+        fprintf(out, " [--%s %s]", layers[i].option, layers[i].argument);
+    fputs(" [-f FILE] [OPTION...]\n"
+          "\n"
+          "Compares what is really there with what the declaration gives, and lists what may pass more, and what less, in its names.\n"
+          "\n", out);
+    for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
+        fprintf(out, "      --%s %-*s  %s\n", layers[i].option, (int)(20 - strlen(layers[i].option)), layers[i].argument, layers[i].summary);
+    fputs("      --nodes NODES          the mesh's machines, from 'tailscale status --json'; without it they are the declared hosts\n"
+          "      --host HOST            whose layer it is, where that is not this machine's\n"
+          "  -f, --file FILE            the declaration\n"
+          "      --json                 for scripts: {\"holds\", \"layers\": [{layer, file, holds, gained, lost}]}\n"
+          "\n"
+          "Exit status: 0 it is as declared, 1 it differs, 2 it could not be told.\n", out);
+}
+
+static bool option_read(int c, struct audit_arguments *ret)
+{
+    switch (c) {
+    case 'f': ret->file = optarg; return true;
+    case 'j': ret->json = true; return true;
+    case 'n': ret->given.nodes_path = optarg; return true;
+    case 'o': ret->given.host = optarg; return true;
+    default: break;
+    }
+    if (c < 256) {
+        usage_write(c == 'h' ? stdout : stderr);
+        return false;
+    }
+    ret->n_asked += !ret->paths[c - 256];
+    ret->paths[c - 256] = optarg;
+    return true;
+}
+
+/* 0: go on. Otherwise the exit status + 1. Layers' options are 256 and their position. */
+static int arguments_read(int argc, char **argv, struct audit_arguments *ret)
+{
+    struct option options[AUDIT_LAYERS_MAX + 6] = {
+        { "file", required_argument, NULL, 'f' }, { "json", no_argument, NULL, 'j' }, { "nodes", required_argument, NULL, 'n' },
+        { "host", required_argument, NULL, 'o' }, { "help", no_argument, NULL, 'h' }
+    };
+    _Static_assert(ARRAY_SIZE(layers) <= AUDIT_LAYERS_MAX, "room for every layer");
+    for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
+        options[5 + i] = (struct option){ layers[i].option, required_argument, NULL, 256 + (int)i };
+    int c;
+    optind = 0;
+    while ((c = getopt_long(argc, argv, "f:h", options, NULL)) != -1)
+        if (!option_read(c, ret))
+            return (c == 'h' ? CLI_YES : CLI_UNKNOWN) + 1;
+    if (optind < argc || ret->n_asked == 0) {
+        usage_write(stderr);
+        return CLI_UNKNOWN + 1;
+    }
+    return 0;
+}
+
+/* ---- one layer ---- */
+
+static void text_write(struct buf *out, const struct audit_layer *layer, const struct audit_given *given, const struct difference *gained,
+                       const struct difference *lost)
+{
+    if (!gained->n && !lost->n) {
+        buf_printf(out, "%s: %s lets pass what is declared, and nothing else\n", layer->option, given->path);
+        return;
+    }
+    buf_printf(out, "%s: %s differs from the declaration\n", layer->option, given->path);
+    if (gained->n)
+        buf_append(out, STR("  gained: it may pass, and is not declared\n"));
+    difference_write(out, gained, "    + ", 0);
+    if (lost->n)
+        buf_append(out, STR("  lost: it is declared, and may not pass\n"));
+    difference_write(out, lost, "    - ", 0);
+}
+
+static void json_write(struct buf *out, const struct audit_layer *layer, const struct audit_given *given, const struct difference *gained,
+                       const struct difference *lost)
+{
+    buf_printf(out, "  {\"layer\": \"%s\", \"file\": ", layer->option);
+    buf_append_json(out, str_of(given->path));
+    buf_printf(out, ", \"holds\": %s,\n   \"gained\": ", gained->n || lost->n ? "false" : "true");
+    difference_write_json(out, gained);
+    buf_append(out, STR(",\n   \"lost\": "));
+    difference_write_json(out, lost);
+    buf_append_char(out, '}');
+}
+
+static int relations_compare(const struct audit_layer *layer, const struct audit_arguments *arguments, const struct relation *expected,
+                             const struct relation *actual, struct buf *out)
+{
+    const struct model *model = arguments->given.model;
+    struct arena arena;
+    struct sources sources;
+    struct difference gained = { 0 }, lost = { 0 };
+    arena_init(&arena, AUDIT_OUTPUT_MAX);
+    int r = sources_init(&sources, model, &arena);
+    if (r == 0)
+        r = difference_init(&gained, model, &sources, actual, expected);
+    if (r == 0)
+        r = difference_init(&lost, model, &sources, expected, actual);
+    if (r == 0)
+        (arguments->json ? json_write : text_write)(out, layer, &arguments->given, &gained, &lost);
+    if (r == 0)
+        r = out->error ? out->error : gained.n || lost.n ? CLI_NO : CLI_YES;
+    difference_deinit(&gained);
+    difference_deinit(&lost);
+    arena_deinit(&arena);
+    return r;
+}
+
+/* An exit status; a message was printed where it is CLI_UNKNOWN. */
+static int layer_audit(const struct audit_layer *layer, const struct audit_arguments *arguments, struct buf *out)
+{
+    struct relation expected, actual;
+    struct error err = { "" };
+    relation_init(&expected);
+    relation_init(&actual);
+    int r = layer->read(&arguments->given, &expected, &actual, &err);
+    if (r == 0)
+        r = relations_compare(layer, arguments, &expected, &actual, out);
+    else if (r > 0)
+        r = CLI_UNKNOWN;
+    if (err.text[0] || r < 0)
+        fprintf(stderr, "postern audit: %s\n", err.text[0] ? err.text : strerror(-r));
+    relation_deinit(&expected);
+    relation_deinit(&actual);
+    return r < 0 ? CLI_UNKNOWN : r;
+}
+
+int cli_audit(int argc, char **argv)
+{
+    struct audit_arguments arguments = { 0 };
+    int status = arguments_read(argc, argv, &arguments);
+    if (status)
+        return status - 1;
+    cleanup_declaration struct cli_declaration declaration = { 0 };
+    if (!cli_declaration_load(arguments.file, &declaration))
+        return CLI_UNKNOWN;
+    arguments.given.declaration = &declaration;
+    arguments.given.model = declaration.model;
+    cleanup_buf struct buf body;
+    cleanup_buf struct buf out;
+    buf_init(&body, AUDIT_OUTPUT_MAX);
+    buf_init(&out, AUDIT_OUTPUT_MAX);
+    for (size_t i = 0; i < ARRAY_SIZE(layers); i++) {
+        if (!(arguments.given.path = arguments.paths[i]))
+            continue;
+        if (arguments.json && body.len)
+            buf_append(&body, STR(",\n"));
+        int one = layer_audit(&layers[i], &arguments, &body);
+        status = one > status ? one : status;
+    }
+    if (arguments.json)
+        buf_printf(&out, "{\"holds\": %s, \"layers\": [\n%.*s]}\n", status == CLI_YES ? "true" : "false", STR_ARG(buf_str(&body)));
+    const struct buf *text = arguments.json ? &out : &body;
+    if (text->error || fwrite(text->ptr, 1, text->len, stdout) != text->len || fflush(stdout) != 0) {
+        fprintf(stderr, "postern audit: could not write the answer: %s\n", strerror(text->error ? -text->error : errno));
+        return CLI_UNKNOWN;
+    }
+    return status;
+}
