@@ -22,6 +22,7 @@ int cli_lab(int argc, char **argv);
 int cli_log(int argc, char **argv);
 int cli_map(int argc, char **argv);
 int cli_read(int argc, char **argv);
+int cli_plan(int argc, char **argv);
 int cli_reload(int argc, char **argv);
 int cli_render(int argc, char **argv);
 int cli_run(int argc, char **argv);

@@ -4,6 +4,8 @@
 #include <errno.h>
 
 #include "cli/mesh.h"
+#include "render/nftables.h"
+#include "render/pf.h"
 
 /* ---- gateways: compiled for each, and the image read back ---- */
 
@@ -81,16 +83,72 @@ static int read_mesh(struct layers *l, struct error *err)
     return r ? r : add_off_mesh(l);
 }
 
+/* ---- firewalls ---- */
+
+static bool has_firewall(const struct model_host *host)
+{
+    return host->firewall == MODEL_FIREWALL_NFTABLES || host->firewall == MODEL_FIREWALL_PF;
+}
+
+/* The mesh's own transport is left closed here: its port on the LAN is the mesh's, and no way to anything declared. */
+static int read_firewall(struct layers *l, uint32_t host, struct error *err)
+{
+    const struct model *m = l->access->model;
+    const struct render_nftables_options options = { .mesh_interface = STR(LAYERS_MESH_INTERFACE) };
+    const struct packet_arrival mesh = { .interface = STR(LAYERS_MESH_INTERFACE) }, lan = { .interface = STR("") };
+    cleanup_packet_filter struct packet_filter filter = { 0 };
+    cleanup_buf struct buf own;
+    struct relation *in = &l->firewalls[l->n_firewalls], *in_lan = &l->firewalls_lan[l->n_firewalls];
+    relation_init(in);
+    relation_init(in_lan);
+    l->n_firewalls++;
+    buf_init(&own, RELATION_MEMORY_MAX);
+    render_nftables_own(m, host, &own);
+    const struct relation_range *to = (const struct relation_range *)(const void *)own.ptr;
+    uint32_t n_to = (uint32_t)(own.len / sizeof *to);
+    if (own.error || n_to == 0)
+        return own.error;
+    int r = m->hosts[host].firewall == MODEL_FIREWALL_PF ? render_pf_filter(m, host, &options, &filter, err) :
+                                                           render_nftables_filter(m, host, &options, &filter, err);
+    if (r == 0)
+        r = packet_filter_relation(&filter, PACKET_TO_HOST, &mesh, to, n_to, in, NULL);
+    if (r == 0)
+        r = packet_filter_relation(&filter, PACKET_TO_HOST, &lan, to, n_to, in_lan, NULL);
+    l->firewall_of[host] = in;
+    l->firewall_lan_of[host] = in_lan;
+    return r;
+}
+
+static int read_firewalls(struct layers *l, struct error *err)
+{
+    const struct model *m = l->access->model;
+    uint32_t n = 0;
+    int r = 0;
+    for (uint32_t i = 0; i < m->n_hosts; i++)
+        n += has_firewall(&m->hosts[i]);
+    if ((uint64_t)n * l->access->sources.n > LAYERS_WORK_MAX) {
+        error_set(err, "%u firewalls for %u sources are too many to judge here", n, l->access->sources.n);
+        return -E2BIG;
+    }
+    l->firewalls = arena_array(&l->arena, n, struct relation);
+    l->firewalls_lan = arena_array(&l->arena, n, struct relation);
+    l->firewall_of = arena_array(&l->arena, m->n_hosts, const struct relation *);
+    l->firewall_lan_of = arena_array(&l->arena, m->n_hosts, const struct relation *);
+    if (!l->firewalls || !l->firewalls_lan || !l->firewall_of || !l->firewall_lan_of)
+        return -ENOMEM;
+    for (uint32_t i = 0; r == 0 && i < m->n_hosts; i++)
+        if (has_firewall(&m->hosts[i]))
+            r = read_firewall(l, i, err);
+    return r;
+}
+
 /* ---- the whole ---- */
 
 static int read_layers(struct layers *l, struct error *err)
 {
-    uint32_t n = l->access->model->n_hosts;
-    l->firewall_of = arena_array(&l->arena, n, const struct relation *);
-    l->firewall_lan_of = arena_array(&l->arena, n, const struct relation *);
-    if (!l->firewall_of || !l->firewall_lan_of)
-        return -ENOMEM;
     int r = read_mesh(l, err);
+    if (r == 0)
+        r = read_firewalls(l, err);
     return r == 0 ? read_gateways(l, err) : r;
 }
 
@@ -119,6 +177,10 @@ void layers_deinit(struct layers *layers)
     for (uint32_t i = 0; i < layers->n_gateways; i++) {
         gateway_layer_deinit(&layers->gateways[i]);
         compile_output_deinit(&layers->images[i]);
+    }
+    for (uint32_t i = 0; i < layers->n_firewalls; i++) {
+        relation_deinit(&layers->firewalls[i]);
+        relation_deinit(&layers->firewalls_lan[i]);
     }
     relation_deinit(&layers->mesh);
     arena_deinit(&layers->arena);

@@ -6,11 +6,18 @@
 #include "policy/explain.h"
 #include "policy/gateway_layer.h"
 
+/* The usual name of the mesh's interface, as postern render has it. */
+#define LAYERS_MESH_INTERFACE "tailscale0"
+
+/* Hosts times sources: past it there are too many firewalls to work each of them out. */
+enum { LAYERS_WORK_MAX = 1 << 28 };
+
 struct layers {
     const struct access *access;
     struct arena arena;
     struct relation mesh;
-    struct relation *firewalls, *firewalls_lan; /* by host; nothing in them where the host has no firewall that counts */
+    struct relation *firewalls, *firewalls_lan;             /* of the hosts that have one that counts */
+    uint32_t n_firewalls;
     const struct relation **firewall_of, **firewall_lan_of; /* by host; NULL where it has none */
     struct compile_output *images;              /* by gateway */
     struct gateway_layer *gateways;

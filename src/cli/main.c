@@ -11,6 +11,7 @@ static const struct cli_command commands[] = {
     { "check", "say everything that is wrong with a declaration, with places and advice", cli_check },
     { "why", "who reaches what, layer by layer with the rule that says so, and on no what would make it yes", cli_why },
     { "access", "who can reach what, as one table: all of it, from one (--from) or to one (--to)", cli_access },
+    { "plan", "what a new declaration opens and closes, worst first, before it is in force", cli_plan },
     { "run", "serve what the declaration says on this gateway", cli_run },
     { "status", "how the running postern is: processes and what confines them, surfaces, certificates", cli_status },
     { "log", "the last requests, those that come (--follow), or the one with an id", cli_log },

@@ -121,6 +121,12 @@ static const struct render_target targets[] = {
     { "dot", "", RENDER_ONCE, "map.dot", "the map for Graphviz: \"dot -Tsvg\"", write_dot },
 };
 
+const struct render_target *cli_render_targets(size_t *ret_n)
+{
+    *ret_n = ARRAY_SIZE(targets);
+    return targets;
+}
+
 /* ---- help ---- */
 
 static const struct option options[] = {

@@ -32,5 +32,7 @@ enum { RENDER_OUTPUT_MAX = 1 << 30 };
 
 /* The map of the declaration as SVG; from is whom to show the reach of, in the words of postern access, or NULL. As render_target's write. */
 int cli_svg_write(const struct model *model, const char *from, struct str revision, struct buf *out, struct error *err) must_check;
+/* All of them, in the order of the layers. */
+const struct render_target *cli_render_targets(size_t *ret_n);
 /* The declared host of that name, or MODEL_NONE after a message that offers a near one. */
 uint32_t cli_host_find(const char *command, const struct model *model, struct str name) must_check;

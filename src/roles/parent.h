@@ -157,6 +157,8 @@ int generation_complete(struct generation *generation, struct error *err) must_c
 const struct image_surface *generation_surface(const struct generation *generation, uint32_t surface);
 /* A sealed memfd with at most max bytes of the file. Negative errno with err. */
 int generation_read_source(const char *path, struct parent_block *ret, struct error *err) must_check;
+/* Leaves a copy of the declaration in the state directory as applied.yml, for "postern plan"; a warning in the log where that fails. */
+void generation_keep_source(const struct generation *generation, const char *state_directory);
 
 /* What a reload is at. The broker takes the new image before any worker does, so that no worker asks for what it doesn't know. */
 enum reload_state { RELOAD_IDLE, RELOAD_COMPILING, RELOAD_BROKER, RELOAD_ROLES };

@@ -1,12 +1,14 @@
 /* The compiled declaration as the parent holds it: sealed blocks that it hands on, of which it reads the plan alone. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "roles/parent.h"
 #include "roles/role.h"
 
@@ -151,4 +153,37 @@ int generation_read_source(const char *path, struct parent_block *ret, struct er
     if (r < 0)
         error_set(err, "%s: %s", path, strerror(-r));
     return r;
+}
+
+/* In pieces: sendfile gives up to 2 GB at once, and may give less. */
+static int copy_source(const struct parent_block *source, int to)
+{
+    off_t at = 0;
+    while ((uint64_t)at < source->size) {
+        ssize_t n = sendfile(to, source->fd, &at, source->size - (uint64_t)at);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n == 0)
+            return -EIO;
+    }
+    return 0;
+}
+
+static int replace_source(const struct parent_block *source, const char *state_directory)
+{
+    cleanup_close int directory = open(state_directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0)
+        return -errno;
+    cleanup_close int fd = openat(directory, "applied.yml.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : copy_source(source, fd);
+    if (r == 0 && renameat(directory, "applied.yml.new", directory, "applied.yml") < 0)
+        r = -errno;
+    return r;
+}
+
+void generation_keep_source(const struct generation *generation, const char *state_directory)
+{
+    int r = generation->source.fd >= 0 ? replace_source(&generation->source, state_directory) : 0;
+    if (r < 0)
+        log_warning("%s/applied.yml, which 'postern plan' compares with, could not be written: %s", state_directory, strerror(-r));
 }

@@ -97,6 +97,8 @@ static void finish(struct parent *parent)
     reload->n_askers -= reload->n_answered;
     memmove(reload->askers, reload->askers + reload->n_answered, reload->n_askers * sizeof reload->askers[0]);
     reload->n_answered = 0;
+    if (reload->status == 0 && parent->current)
+        generation_keep_source(parent->current, parent->options.state_directory);
     if (parent->state == PARENT_STARTING && !parent->current)
         parent_stop(parent, reload->status, 0);
     else if (reload->n_askers > 0)
