@@ -69,7 +69,7 @@ static bool write_side(struct rendering *r, const struct cli_declaration *side, 
     struct model model = *side->model;
     model.file = r->after->model->file; /* the name of the one to come, in both */
     struct render_given given = {
-        .declaration = side, .model = &model, .host = MODEL_NONE, .surface = MODEL_NONE, .from = MODEL_NONE,
+        .declaration = side, .model = &model, .host = MODEL_NONE, .surface = MODEL_NONE,
         .nftables = { .mesh_interface = STR("tailscale0"), .mesh_transport_port = 41641 },
     };
     struct error err;

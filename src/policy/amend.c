@@ -49,6 +49,12 @@ static bool is_block_item(struct str source, size_t at, size_t *ret_line, size_t
     return true;
 }
 
+/* Where the scalar whose text is placed there begins: a place is that of the text, behind its quote. */
+static size_t scalar_start(struct str source, size_t at)
+{
+    return at > 0 && at < source.len && (source.ptr[at - 1] == '"' || source.ptr[at - 1] == '\'') ? at - 1 : at;
+}
+
 /* Past the end of the scalar that starts there and means text. */
 static size_t scalar_end(struct str source, size_t at, struct str text)
 {
@@ -110,14 +116,22 @@ static bool is_segment(const struct model *m, struct str name)
     return false;
 }
 
+static bool is_service(const struct model *m, struct str name)
+{
+    for (uint32_t i = 0; i < m->n_services; i++)
+        if (str_equal(m->services[i].name.text, name))
+            return true;
+    return false;
+}
+
 static void append_asker(struct buf *out, const struct model *m, const struct amend_want *want)
 {
     struct str name = want->host != MODEL_NONE ? m->hosts[want->host].name.text :
                       want->segment != MODEL_NONE ? m->segments[want->segment].name.text : STR("newcomer");
     if (want->host != MODEL_NONE)
-        append_name(out, is_segment(m, name) ? "host" : "", name);
+        append_name(out, is_segment(m, name) || is_service(m, name) ? "host" : "", name);
     else
-        append_name(out, want->segment != MODEL_NONE && is_host(m, name) ? "segment" : "", name);
+        append_name(out, want->segment != MODEL_NONE && (is_host(m, name) || is_service(m, name)) ? "segment" : "", name);
 }
 
 static void append_target(struct buf *out, const struct model *m, const struct amend_want *want)
@@ -156,7 +170,7 @@ static bool is_to_alone(const struct model_grant *g, const struct amend_want *wa
 /* A word at the end of the list that ends with that item, or beside the only item where there is no list. */
 static int add_word(struct str source, const struct model_text *last, struct str word, struct buf *out)
 {
-    size_t at = offset_of(source, last->at), end = scalar_end(source, at, last->text), line, dash, before = at;
+    size_t at = scalar_start(source, offset_of(source, last->at)), end = scalar_end(source, at, last->text), line, dash, before = at;
     cleanup_buf struct buf with;
     buf_init(&with, 4096);
     if (at >= source.len || end > source.len)
