@@ -194,6 +194,12 @@ static void client_timeout(struct io_timer *timer)
     case CLIENT_H2:
         front_h2_timeout(client);
         break;
+    case CLIENT_LINGER:
+        if (transport_is_congested(&client->t) && transport_was_read(&client->t)) {
+            io_timer_set(&client->gw->loop, timer, GATEWAY_STALL_LOOK_MS);
+            return;
+        }
+        __attribute__((fallthrough));
     default:
         client_close(client, NULL);
     }

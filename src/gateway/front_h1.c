@@ -85,6 +85,10 @@ void front_h1_timeout(struct client *client)
         return;
     }
     case TIMER_STALL:
+        if (transport_was_read(&client->t)) {
+            arm(client, TIMER_STALL, GATEWAY_STALL_LOOK_MS);
+            return;
+        }
         client_close(client, "the client stopped reading");
         return;
     default:

@@ -150,10 +150,11 @@ void front_h2_drain(struct client *client)
 static void sweep_streams(struct front_h2 *h2)
 {
     uint64_t now_ms = h2->client->gw->loop.now_ms;
+    bool is_read = transport_is_congested(&h2->client->t) && transport_was_read(&h2->client->t);
     struct front_stream *next;
     for (struct front_stream *stream = h2->streams; stream; stream = next) {
         next = stream->next;
-        bool stalled = stream->out.held && now_ms - stream->out.progress_ms > GATEWAY_STALL_MS;
+        bool stalled = stream->out.held && !is_read && now_ms - stream->out.progress_ms > GATEWAY_STALL_MS;
         bool owed = stream->x && !stream->x->request_done && !stream->tunnel && !stream->request_ended && !stream->in;
         bool silent = owed && exchange_takes_body(stream->x) && now_ms - stream->progress_ms > GATEWAY_BODY_IDLE_MS;
         if (!stalled && !silent)

@@ -43,6 +43,7 @@ enum {
     GATEWAY_IDLE_H2_MS = 300000,
     GATEWAY_BODY_IDLE_MS = 60000,    /* a client that is sending, and stops */
     GATEWAY_STALL_MS = 60000,        /* a client that is to read, and doesn't */
+    GATEWAY_STALL_LOOK_MS = 15000,   /* then: in this time the kernel's queue to it must shrink (transport_was_read) */
     GATEWAY_LINGER_MS = 2000,
     GATEWAY_FIRST_BYTE_MS = 300000,  /* an instance's answer */
     GATEWAY_BACK_IDLE_MS = 30000,

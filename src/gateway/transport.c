@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -89,6 +90,8 @@ static void let_go(struct transport *t, size_t n)
 {
     size_t before = spill_size(t->tx);
     spill_consume(&t->tx, n);
+    if (n)
+        t->unread = UINT32_MAX;
     if (before)
         t->gw->tx_held -= before - spill_size(t->tx);
 }
@@ -100,6 +103,16 @@ static void note_written(struct transport *t, size_t size)
         t->n_taken = 0;
     else if (size >= LARGE_WRITE && t->n_taken < FLUENT_AFTER)
         t->n_taken++;
+}
+
+bool transport_was_read(struct transport *t)
+{
+    int queued;
+    if (!transport_is_open(t) || t->failed || ioctl(t->io.fd, TIOCOUTQ, &queued) < 0)
+        return false;
+    uint32_t before = t->unread;
+    t->unread = (uint32_t)queued;
+    return t->unread < before;
 }
 
 bool transport_is_fluent(const struct transport *t)

@@ -40,6 +40,7 @@ struct transport {
     bool ended;          /* read returned 0 */
     bool cut_short;      /* TLS, and it ended without saying so: what came before may not have been all (RFC 9112 section 9.8) */
     bool failed;         /* no further I/O makes sense */
+    uint32_t unread;     /* bytes in the kernel's queue at the last look; UINT32_MAX: none since the socket took something */
     uint8_t n_taken;     /* large writes, one after the other, that the socket took whole */
     struct patience patience;
 };
@@ -78,6 +79,9 @@ static inline bool transport_is_congested(const struct transport *t)
 bool transport_is_fluent(const struct transport *t);
 /* So much was gathered that it should be flushed. */
 bool transport_has_gathered(const struct transport *t);
+/* Whether the peer may be reading, slowly, although the socket takes nothing more: the kernel says so only when a third of its queue, which
+ * can be megabytes, is gone. True at the first look since the socket took something, and whenever the queue shrank since the last. */
+bool transport_was_read(struct transport *t);
 /* Tells the peer that nothing follows (close_notify where TLS, then FIN); reading may go on. */
 void transport_shutdown(struct transport *t);
 

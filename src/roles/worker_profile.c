@@ -9,6 +9,7 @@
  * Code that is hijacked can't make its own executable either: no PROT_EXEC, from the basic group. */
 #include "roles/worker_profile.h"
 
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -23,6 +24,7 @@ static const struct confine_syscall calls[] = {
     CONFINE_ALLOW_IF(recvmsg, ON_LOW_DESCRIPTOR),
     CONFINE_ALLOW_IF(shutdown, ON_HIGH_DESCRIPTOR),
     CONFINE_ALLOW_IF(setsockopt, { 1, CONFINE_EQUAL, SOL_SOCKET }, { 2, CONFINE_EQUAL, SO_RCVLOWAT }), /* gateway/patience.h */
+    CONFINE_ALLOW_IF(ioctl, { 1, CONFINE_EQUAL, TIOCOUTQ }), /* how much a slow client has yet to read */
     CONFINE_ALLOW(ppoll), /* to wait for the keeper's answer in the middle of a handshake */
 #ifdef SYS_poll
     CONFINE_ALLOW(poll),

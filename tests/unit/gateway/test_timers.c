@@ -298,7 +298,7 @@ static void test_a_client_that_stops_reading_is_closed_after_a_minute(void **sta
     pour_until_held_up();
     run_for(GATEWAY_STALL_MS - 5 * SECOND_MS);
     assert_int_equal(gw.n_clients, 1);
-    run_for(5 * SECOND_MS);
+    run_for(5 * SECOND_MS + GATEWAY_STALL_LOOK_MS + SLACK_MS);
     assert_int_equal(gw.n_clients, 0);
     assert_true(has_ended(instance));
 }
@@ -317,6 +317,19 @@ static void test_a_client_that_reads_slowly_is_not_closed(void **state)
         run_for(SLACK_MS);
         while (write(instance, piece, sizeof piece) > 0)
             run_for(SLACK_MS);
+    }
+    assert_int_equal(gw.n_clients, 1);
+}
+
+static void test_a_client_that_reads_so_slowly_that_the_socket_stays_full_is_not_closed(void **state)
+{
+    (void)state;
+    static char sip[40 * 1024]; /* at least one of the kernel's pieces, and far from what wakes a writer */
+    ask_for(REQUEST);
+    pour_until_held_up();
+    for (uint64_t ms = 0; ms < 2 * GATEWAY_STALL_MS; ms += GATEWAY_STALL_LOOK_MS - SECOND_MS) {
+        assert_true(read(client, sip, sizeof sip) > 0);
+        run_for(GATEWAY_STALL_LOOK_MS - SECOND_MS);
     }
     assert_int_equal(gw.n_clients, 1);
 }
@@ -376,6 +389,7 @@ int main(void)
         TEST(test_a_rested_connection_whose_end_was_not_seen_yet_costs_no_request),
         TEST(test_a_client_that_stops_reading_is_closed_after_a_minute),
         TEST(test_a_client_that_reads_slowly_is_not_closed),
+        TEST(test_a_client_that_reads_so_slowly_that_the_socket_stays_full_is_not_closed),
         TEST(test_a_client_that_stops_in_its_upload_is_closed_after_a_minute),
         TEST(test_a_head_that_dribbles_is_a_408_ten_seconds_after_its_beginning),
         TEST(test_a_client_that_says_nothing_more_is_closed_when_idle_for_long),
