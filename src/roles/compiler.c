@@ -331,12 +331,10 @@ static int run(struct compiler *c)
         r = compile(c, model, revision, &output, &err);
     else
         error_set(&err, "%s", strerror(-r));
-    if (r == -ENOMEM) {
-        ; /* told by the caller, when this is freed */
-    } else if (r < 0) {
+    if (r < 0 && r != -ENOMEM) { /* which the caller tells, when this is freed */
         buf_printf(&c->report, "%s: %s\n", c->ask.file, err.text);
         r = send_done(c, 1, revision);
-    } else {
+    } else if (r == 0) {
         buf_append(&c->report, buf_str(&changes));
         r = send_blocks(&output);
         if (r == 0)
