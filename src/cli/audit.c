@@ -5,16 +5,18 @@
 #include <getopt.h>
 #include <string.h>
 
+#include "cli/audit_nftables.h"
 #include "cli/difference.h"
 #include "cli/files.h"
 #include "cli/mesh.h"
 
-enum { AUDIT_FILE_MAX = 64 << 20, AUDIT_OUTPUT_MAX = 1 << 28, AUDIT_LAYERS_MAX = 8 };
+enum { AUDIT_FILE_MAX = 64 << 20, AUDIT_OUTPUT_MAX = 1 << 28, AUDIT_LAYERS_MAX = 8, AUDIT_OPTIONS_MAX = 8 };
 
 /* ---- the layers ---- */
 
-static int read_tailscale(const struct audit_given *given, struct relation *expected, struct relation *actual, struct error *err)
+static int read_tailscale(const struct audit_given *given, struct relation *expected, struct relation *actual, struct relation *unknown, struct error *err)
 {
+    (void)unknown;
     cleanup_buf struct buf policy;
     cleanup_buf struct buf nodes;
     buf_init(&policy, AUDIT_FILE_MAX);
@@ -28,7 +30,10 @@ static int read_tailscale(const struct audit_given *given, struct relation *expe
 }
 
 static const struct audit_layer layers[] = {
-    { "tailscale", "POLICY", "a Tailscale or Headscale policy file, as it is in force", read_tailscale },
+    { "tailscale", "tailscale", "POLICY", "a Tailscale or Headscale policy file, as it is in force", read_tailscale },
+    { "nftables by the mesh", "nftables", "LISTING", "a host's rules, from 'nft -j list ruleset'; \"kernel\": ask this machine's",
+      cli_audit_nftables_mesh },
+    { "nftables by other interfaces", "nftables", "LISTING", NULL, cli_audit_nftables_lan },
 };
 
 /* ---- arguments ---- */
@@ -45,15 +50,19 @@ static void usage_write(FILE *out)
 {
     fputs("usage: postern audit", out);
     for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
-        fprintf(out, " [--%s %s]", layers[i].option, layers[i].argument);
+        if (layers[i].summary)
+            fprintf(out, " [--%s %s]", layers[i].option, layers[i].argument);
     fputs(" [-f FILE] [OPTION...]\n"
           "\n"
           "Compares what is really there with what the declaration gives, and lists what may pass more, and what less, in its names.\n"
           "\n", out);
     for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
-        fprintf(out, "      --%s %-*s  %s\n", layers[i].option, (int)(20 - strlen(layers[i].option)), layers[i].argument, layers[i].summary);
+        if (layers[i].summary)
+            fprintf(out, "      --%s %-*s  %s\n", layers[i].option, (int)(20 - strlen(layers[i].option)), layers[i].argument, layers[i].summary);
     fputs("      --nodes NODES          the mesh's machines, from 'tailscale status --json'; without it they are the declared hosts\n"
           "      --host HOST            whose layer it is, where that is not this machine's\n"
+          "      --interface NAME       the mesh's interface there (default " RENDER_MESH_INTERFACE ")\n"
+          "      --keep-lan             its rules were rendered with that\n"
           "  -f, --file FILE            the declaration\n"
           "      --json                 for scripts: {\"holds\", \"layers\": [{layer, file, holds, gained, lost}]}\n"
           "\n"
@@ -67,27 +76,34 @@ static bool option_read(int c, struct audit_arguments *ret)
     case 'j': ret->json = true; return true;
     case 'n': ret->given.nodes_path = optarg; return true;
     case 'o': ret->given.host = optarg; return true;
+    case 'i': ret->given.nftables.mesh_interface = str_of(optarg); return true;
+    case 'k': ret->given.nftables.keep_lan = true; return true;
     default: break;
     }
     if (c < 256) {
         usage_write(c == 'h' ? stdout : stderr);
         return false;
     }
-    ret->n_asked += !ret->paths[c - 256];
-    ret->paths[c - 256] = optarg;
+    for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
+        if (strcmp(layers[i].option, layers[c - 256].option) == 0)
+            ret->paths[i] = optarg;
+    ret->n_asked++;
     return true;
 }
 
 /* 0: go on. Otherwise the exit status + 1. Layers' options are 256 and their position. */
 static int arguments_read(int argc, char **argv, struct audit_arguments *ret)
 {
-    struct option options[AUDIT_LAYERS_MAX + 6] = {
+    struct option options[AUDIT_LAYERS_MAX + AUDIT_OPTIONS_MAX] = {
         { "file", required_argument, NULL, 'f' }, { "json", no_argument, NULL, 'j' }, { "nodes", required_argument, NULL, 'n' },
-        { "host", required_argument, NULL, 'o' }, { "help", no_argument, NULL, 'h' }
+        { "host", required_argument, NULL, 'o' }, { "interface", required_argument, NULL, 'i' }, { "keep-lan", no_argument, NULL, 'k' },
+        { "help", no_argument, NULL, 'h' }
     };
+    size_t n_options = 7;
     _Static_assert(ARRAY_SIZE(layers) <= AUDIT_LAYERS_MAX, "room for every layer");
     for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
-        options[5 + i] = (struct option){ layers[i].option, required_argument, NULL, 256 + (int)i };
+        if (layers[i].summary)
+            options[n_options++] = (struct option){ layers[i].option, required_argument, NULL, 256 + (int)i };
     int c;
     optind = 0;
     while ((c = getopt_long(argc, argv, "f:h", options, NULL)) != -1)
@@ -102,53 +118,92 @@ static int arguments_read(int argc, char **argv, struct audit_arguments *ret)
 
 /* ---- one layer ---- */
 
-static void text_write(struct buf *out, const struct audit_layer *layer, const struct audit_given *given, const struct difference *gained,
-                       const struct difference *lost)
+struct compared {
+    struct difference gained, lost, unknown;
+};
+
+static void text_write(struct buf *out, const struct audit_layer *layer, const struct audit_given *given, const struct compared *c)
 {
-    if (!gained->n && !lost->n) {
-        buf_printf(out, "%s: %s lets pass what is declared, and nothing else\n", layer->option, given->path);
+    if (!c->gained.n && !c->lost.n && !c->unknown.n) {
+        buf_printf(out, "%s: %s lets pass what is declared, and nothing else\n", layer->name, given->path);
         return;
     }
-    buf_printf(out, "%s: %s differs from the declaration\n", layer->option, given->path);
-    if (gained->n)
+    buf_printf(out, "%s: %s %s\n", layer->name, given->path,
+               c->gained.n || c->lost.n ? "differs from the declaration" : "lets pass what is declared, as far as can be told");
+    if (c->gained.n)
         buf_append(out, STR("  gained: it may pass, and is not declared\n"));
-    difference_write(out, gained, "    + ", 0);
-    if (lost->n)
+    difference_write(out, &c->gained, "    + ", 0);
+    if (c->lost.n)
         buf_append(out, STR("  lost: it is declared, and may not pass\n"));
-    difference_write(out, lost, "    - ", 0);
+    difference_write(out, &c->lost, "    - ", 0);
+    if (c->unknown.n)
+        buf_append(out, STR("  unknown: it depends on what postern can't judge\n"));
+    difference_write(out, &c->unknown, "    ? ", 0);
 }
 
-static void json_write(struct buf *out, const struct audit_layer *layer, const struct audit_given *given, const struct difference *gained,
-                       const struct difference *lost)
+static void json_write(struct buf *out, const struct audit_layer *layer, const struct audit_given *given, const struct compared *c)
 {
-    buf_printf(out, "  {\"layer\": \"%s\", \"file\": ", layer->option);
+    buf_printf(out, "  {\"layer\": \"%s\", \"file\": ", layer->name);
     buf_append_json(out, str_of(given->path));
-    buf_printf(out, ", \"holds\": %s,\n   \"gained\": ", gained->n || lost->n ? "false" : "true");
-    difference_write_json(out, gained);
+    buf_printf(out, ", \"holds\": %s,\n   \"gained\": ", c->gained.n || c->lost.n ? "false" : c->unknown.n ? "null" : "true");
+    difference_write_json(out, &c->gained);
     buf_append(out, STR(",\n   \"lost\": "));
-    difference_write_json(out, lost);
+    difference_write_json(out, &c->lost);
+    buf_append(out, STR(",\n   \"unknown\": "));
+    difference_write_json(out, &c->unknown);
     buf_append_char(out, '}');
 }
 
+static int relation_add_all(struct relation *to, const struct relation *from)
+{
+    for (uint32_t i = 0; i < relation_n_rules(from); i++) {
+        struct relation_rule rule = *relation_rule(from, i);
+        struct relation_selector source = relation_selector(from, rule.source), destination = relation_selector(from, rule.destination);
+        int r = relation_add_selector(to, source.items, source.n, &rule.source);
+        if (r == 0)
+            r = relation_add_selector(to, destination.items, destination.n, &rule.destination);
+        if (r == 0)
+            r = relation_add_reason(to, *relation_reason(from, rule.reason), &rule.reason);
+        if (r == 0)
+            r = relation_add_rule(to, &rule);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* What can't be told is neither gained nor lost. */
 static int relations_compare(const struct audit_layer *layer, const struct audit_arguments *arguments, const struct relation *expected,
-                             const struct relation *actual, struct buf *out)
+                             const struct relation *actual, const struct relation *unknown, struct buf *out)
 {
     const struct model *model = arguments->given.model;
     struct arena arena;
     struct sources sources;
-    struct difference gained = { 0 }, lost = { 0 };
+    struct relation nothing, possible;
+    struct compared c = { 0 };
     arena_init(&arena, AUDIT_OUTPUT_MAX);
+    relation_init(&nothing);
+    relation_init(&possible);
     int r = sources_init(&sources, model, &arena);
     if (r == 0)
-        r = difference_init(&gained, model, &sources, actual, expected);
+        r = relation_add_all(&possible, actual);
     if (r == 0)
-        r = difference_init(&lost, model, &sources, expected, actual);
+        r = relation_add_all(&possible, unknown);
     if (r == 0)
-        (arguments->json ? json_write : text_write)(out, layer, &arguments->given, &gained, &lost);
+        r = difference_init(&c.gained, model, &sources, actual, expected);
     if (r == 0)
-        r = out->error ? out->error : gained.n || lost.n ? CLI_NO : CLI_YES;
-    difference_deinit(&gained);
-    difference_deinit(&lost);
+        r = difference_init(&c.lost, model, &sources, expected, &possible);
+    if (r == 0)
+        r = difference_init(&c.unknown, model, &sources, unknown, &nothing);
+    if (r == 0)
+        (arguments->json ? json_write : text_write)(out, layer, &arguments->given, &c);
+    if (r == 0)
+        r = out->error ? out->error : c.gained.n || c.lost.n ? CLI_NO : c.unknown.n ? CLI_UNKNOWN : CLI_YES;
+    difference_deinit(&c.gained);
+    difference_deinit(&c.lost);
+    difference_deinit(&c.unknown);
+    relation_deinit(&nothing);
+    relation_deinit(&possible);
     arena_deinit(&arena);
     return r;
 }
@@ -156,25 +211,29 @@ static int relations_compare(const struct audit_layer *layer, const struct audit
 /* An exit status; a message was printed where it is CLI_UNKNOWN. */
 static int layer_audit(const struct audit_layer *layer, const struct audit_arguments *arguments, struct buf *out)
 {
-    struct relation expected, actual;
+    struct relation expected, actual, unknown;
     struct error err = { "" };
     relation_init(&expected);
     relation_init(&actual);
-    int r = layer->read(&arguments->given, &expected, &actual, &err);
+    relation_init(&unknown);
+    int r = layer->read(&arguments->given, &expected, &actual, &unknown, &err);
     if (r == 0)
-        r = relations_compare(layer, arguments, &expected, &actual, out);
+        r = relations_compare(layer, arguments, &expected, &actual, &unknown, out);
     else if (r > 0)
         r = CLI_UNKNOWN;
     if (err.text[0] || r < 0)
         fprintf(stderr, "postern audit: %s\n", err.text[0] ? err.text : strerror(-r));
     relation_deinit(&expected);
     relation_deinit(&actual);
+    relation_deinit(&unknown);
     return r < 0 ? CLI_UNKNOWN : r;
 }
 
 int cli_audit(int argc, char **argv)
 {
-    struct audit_arguments arguments = { 0 };
+    struct audit_arguments arguments = {
+        .given.nftables = { .mesh_interface = STR(RENDER_MESH_INTERFACE), .mesh_transport_port = RENDER_MESH_PORT },
+    };
     int status = arguments_read(argc, argv, &arguments);
     if (status)
         return status - 1;
@@ -193,7 +252,8 @@ int cli_audit(int argc, char **argv)
         if (arguments.json && body.len)
             buf_append(&body, STR(",\n"));
         int one = layer_audit(&layers[i], &arguments, &body);
-        status = one > status ? one : status;
+        /* A difference that is certain says more than what couldn't be told. */
+        status = one == CLI_NO || status == CLI_NO ? CLI_NO : one > status ? one : status;
     }
     if (arguments.json)
         buf_printf(&out, "{\"holds\": %s, \"layers\": [\n%.*s]}\n", status == CLI_YES ? "true" : "false", STR_ARG(buf_str(&body)));

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cli/declaration.h"
 #include "policy/relation.h"
+#include "render/nftables.h"
 
 struct audit_given {
     const struct cli_declaration *declaration;
@@ -11,12 +12,15 @@ struct audit_given {
     const char *path;          /* the layer's option's value; "-" is standard input */
     const char *nodes_path;    /* --nodes, or NULL */
     const char *host;          /* --host, or NULL: this machine */
+    struct render_nftables_options nftables; /* with what the host's rules were rendered */
 };
 
 struct audit_layer {
-    const char *option;        /* "tailscale", for --tailscale */
+    const char *name;          /* as people call it */
+    const char *option;        /* "tailscale", for --tailscale; layers that follow each other may share one */
     const char *argument;      /* "POLICY" */
     const char *summary;
-    /* Fills in what should be there, rendered and read back, and what is. 0; CLI_UNKNOWN or CLI_NO after a message; or a negative errno with err. */
-    int (*read)(const struct audit_given *given, struct relation *expected, struct relation *actual, struct error *err);
+    /* Fills in what should be there, rendered and read back, what is, and what depends on something that can't be told. 0; CLI_UNKNOWN or CLI_NO
+     * after a message; or a negative errno with err. */
+    int (*read)(const struct audit_given *given, struct relation *expected, struct relation *actual, struct relation *unknown, struct error *err);
 };

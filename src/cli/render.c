@@ -420,7 +420,7 @@ int cli_render(int argc, char **argv)
 {
     struct arguments arguments = { 0 };
     struct render_given given = {
-        .host = MODEL_NONE, .surface = MODEL_NONE, .nftables = { .mesh_interface = STR(RENDER_MESH_INTERFACE), .mesh_transport_port = 41641 },
+        .host = MODEL_NONE, .surface = MODEL_NONE, .nftables = { .mesh_interface = STR(RENDER_MESH_INTERFACE), .mesh_transport_port = RENDER_MESH_PORT },
     };
     int status = arguments_read(argc, argv, &arguments, &given);
     if (status)

@@ -19,8 +19,9 @@
 #include "model/model.h"
 #include "policy/packet_filter.h"
 
-/* What Tailscale calls its interface on Linux. */
+/* What Tailscale calls its interface on Linux, and the UDP port on which it talks itself. */
 #define RENDER_MESH_INTERFACE "tailscale0"
+enum { RENDER_MESH_PORT = 41641 };
 
 struct render_nftables_options {
     struct str revision;           /* hex digest of the declaration, for the header; may be empty */
