@@ -8,7 +8,7 @@
 
 /* In the order in which a new user needs them. */
 static const struct cli_command commands[] = {
-    { "check", "say everything that is wrong with a declaration, with places and advice", cli_check },
+    { "check", "say everything that is wrong with a declaration, and prove that its layers let pass what it says", cli_check },
     { "why", "who reaches what, layer by layer with the rule that says so, and on no what would make it yes", cli_why },
     { "access", "who can reach what, as one table: all of it, from one (--from) or to one (--to)", cli_access },
     { "plan", "what a new declaration opens and closes, worst first, before it is in force", cli_plan },
@@ -53,7 +53,9 @@ static void help_write(FILE *out)
           "    laptop: { segment: clients, address: 100.64.0.10 }\n"
           "  surfaces: { main: { port: 443, redirect: 80 } }\n"
           "  services: { grafana: { host: roc, port: 3000 } }\n"
-          "  grants: [{ from: clients, to: grafana, over: main }]\n"
+          "  grants:\n"
+          "    - { from: clients, to: grafana, over: main }\n"
+          "    - { from: laptop, to: \"roc:22\" }\n"
           "\n"
           "Write it, 'postern check' it, and run it. 'postern COMMAND --help' says more of each;\n"
           "postern(1) and postern.yml(5) say everything. Exit status: 0 yes, 1 no, 2 could not tell.\n", out);

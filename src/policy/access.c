@@ -201,6 +201,11 @@ static int find_objects(struct access *a, const struct declared_numbers *numbers
 static int derive(struct access *a, const struct declared_numbers *numbers)
 {
     int r = sources_init(&a->sources, a->model, &a->arena);
+    a->families = arena_array(&a->arena, a->model->n_surfaces, uint8_t);
+    if (!a->families)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < a->model->n_surfaces; i++)
+        a->families[i] = (uint8_t)declared_families(a->model, i);
     if (r == 0)
         r = declared_add(&a->grants, &a->sources, numbers, &a->relation);
     if (r == 0)
@@ -237,7 +242,7 @@ bool access_is_pair(const struct access *access, uint32_t range, const struct ac
 {
     const struct source_range *from = &access->sources.items[range];
     if (object->kind == ACCESS_WEB)
-        return true;
+        return access->families[object->surface] & (address_is_v4(&from->first) ? DECLARED_IPV4 : DECLARED_IPV6);
     if (address_is_v4(&from->first) != address_is_v4(&object->to[k]))
         return false;
     const struct source_range *whose = sources_find(&access->sources, &object->to[k]);

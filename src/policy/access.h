@@ -37,6 +37,7 @@ struct access {
     struct grants grants;
     struct sources sources;
     struct relation relation;        /* declared_add's */
+    uint8_t *families;               /* by surface: declared_families */
     struct access_subject *subjects; /* by segment, then in the order of the file */
     struct access_object *objects;   /* by kind, then in the order of the file */
     uint32_t n_subjects, n_objects;

@@ -45,6 +45,23 @@ struct str declared_file(const struct model *model)
     return name;
 }
 
+static unsigned families_of(const struct model_prefixes *addresses)
+{
+    unsigned families = 0;
+    for (uint32_t i = 0; i < addresses->n; i++)
+        families |= address_is_v4(&addresses->items[i].address) ? DECLARED_IPV4 : DECLARED_IPV6;
+    return families;
+}
+
+unsigned declared_families(const struct model *model, uint32_t surface)
+{
+    const struct model_surface *s = &model->surfaces[surface];
+    unsigned families = 0;
+    for (uint32_t i = 0; i < s->hosts.n; i++)
+        families |= families_of(s->addresses.n ? &s->addresses : &model->hosts[s->hosts.items[i]].addresses);
+    return families;
+}
+
 /* ---- who ---- */
 
 static uint32_t owner_of(const struct source_range *range, bool host)
@@ -229,10 +246,12 @@ static int select_points(struct declaring *d, const struct model_indexes *servic
 
 static int add_points(struct declaring *d, uint32_t grant, uint32_t surface, uint32_t reason)
 {
+    unsigned families = declared_families(d->model, surface);
+    uint32_t source = families == DECLARED_IPV4 ? d->selector[FAMILY_V4] : families == DECLARED_IPV6 ? d->selector[FAMILY_V6] : d->selector_all;
     int r = 0;
-    for (uint32_t t = 0; r == 0 && t < d->model->grants[grant].n_to; t++) {
+    for (uint32_t t = 0; r == 0 && families && t < d->model->grants[grant].n_to; t++) {
         struct relation_rule rule = {
-            .source = d->selector_all, .protocol_first = RELATION_POINT_PROTOCOL, .protocol_last = RELATION_POINT_PROTOCOL, .port_first = RELATION_POINT_PORT,
+            .source = source, .protocol_first = RELATION_POINT_PROTOCOL, .protocol_last = RELATION_POINT_PROTOCOL, .port_first = RELATION_POINT_PORT,
             .port_last = RELATION_POINT_PORT, .reason = reason,
         };
         const struct model_indexes *services = grants_target(d->grants, grant, t);

@@ -21,5 +21,8 @@ struct declared_numbers {
  * are none. 0, -ENOMEM or -E2BIG. */
 int declared_add(const struct grants *grants, const struct sources *sources, const struct declared_numbers *numbers,
                  struct relation *relation) must_check;
+/* The families in which a surface's gateways listen: who has only addresses of the other never gets there, whatever is granted. */
+enum { DECLARED_IPV4 = 1, DECLARED_IPV6 = 2 };
+unsigned declared_families(const struct model *model, uint32_t surface);
 /* The file's name without its folders, as reasons have it. */
 struct str declared_file(const struct model *model);

@@ -252,14 +252,15 @@ static bool is_of_host(const struct model_host *host, const struct address *addr
     return address_is_loopback(address);
 }
 
-static void read_target(const struct reading *r, struct image dial, const struct image_target *target, struct gateway_way *way)
+/* host: whose instance it is. What is its own the gateway reaches without a network, by whatever address (a bridge's, say). */
+static void read_target(const struct reading *r, struct image dial, const struct image_target *target, struct str host, struct gateway_way *way)
 {
     way->kind = GATEWAY_WAY_HERE;
     if (target->kind == IMAGE_TARGET_UNRESOLVED) {
         way->kind = GATEWAY_WAY_NONE;
         way->why = image_str(dial, target->path);
     }
-    if (target->kind != IMAGE_TARGET_ADDRESS)
+    if (target->kind != IMAGE_TARGET_ADDRESS || str_equal(host, r->model->hosts[r->layer->host].name.text))
         return;
     for (uint32_t i = 0; i < target->n_addresses; i++)
         if (!is_of_host(&r->model->hosts[r->layer->host], &target->addresses[i])) {
@@ -285,7 +286,7 @@ static int read_dial(struct reading *r, const struct compile_block *block)
         *way = (struct gateway_way){ .surfaces = target->surfaces, .port = target->port, .text = image_str(dial, target->name) };
         if (!table_get(&r->services, name, &way->service))
             return refuse(r, "service", name);
-        read_target(r, dial, target, way);
+        read_target(r, dial, target, rest, way);
     }
     return 0;
 }

@@ -69,11 +69,18 @@ static bool can_match_port(const struct model *m, const struct model_principal *
 }
 
 /* Why nothing of the principal can ever reach the target, or NULL. A pattern without a match is the reader's to report. */
-static const char *never_matches(const struct model *m, const struct model_principal *p, const struct model_target *t)
+static const char *never_matches(const struct access *a, const struct model_grant *g, const struct model_principal *p, const struct model_target *t)
 {
+    const struct model *m = a->model;
+    bool has_listener = g->over.n == 0;
+    for (uint32_t i = 0; i < g->over.n; i++)
+        has_listener |= (a->families[g->over.items[i]] & DECLARED_IPV4 && can_speak(m, p, true, MODEL_NONE)) ||
+                        (a->families[g->over.items[i]] & DECLARED_IPV6 && can_speak(m, p, false, MODEL_NONE));
     const struct model_service *s = t->kind == MODEL_TARGET_SERVICE ? &m->services[t->service] : NULL;
     if (!can_speak(m, p, true, MODEL_NONE) && !can_speak(m, p, false, MODEL_NONE))
         return "has no address that it could come from";
+    if (!has_listener)
+        return "has no address of a family (IPv4, IPv6) in which that surface listens";
     if (t->kind == MODEL_TARGET_PATTERN || (s && s->kind != MODEL_KIND_DIRECT))
         return NULL;
     if (t->kind == MODEL_TARGET_HOST_PORT && p->host == t->host)
@@ -92,7 +99,7 @@ static void check_matches(const struct access *a, struct diagnostics *d)
             const struct model_principal *p = &m->grants[i].from[k];
             for (uint32_t t = 0; t < m->grants[i].n_to; t++) {
                 const struct model_target *target = &m->grants[i].to[t];
-                const char *why = never_matches(m, p, target);
+                const char *why = never_matches(a, &m->grants[i], p, target);
                 if (!why)
                     continue;
                 diagnose_add(d, MODEL_WARNING, target->text.at, target->text.text.len, STR("give the host an address: or leave the word out"),

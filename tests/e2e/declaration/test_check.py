@@ -50,19 +50,21 @@ def write(directory, text, name="postern.yml"):
 def test_a_right_file_ends_with_0(directory):
     done = run("check", write(directory, START + GRANTS))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("ok: 3 hosts, 3 services, 2 surfaces, 2 grants, 0 expectations, 0 warnings\n")
+    assert done.stdout.endswith("ok: 3 hosts, 3 services, 2 surfaces, 2 grants, 0 expectations, 3 warnings\n")
+    assert check(START + GRANTS)["findings"] == []
 
 
 def test_the_homelab_is_right_and_has_no_warning():
     done = run("check", EXAMPLE)
     assert done.returncode == 0
-    assert done.stdout.endswith(" 0 warnings\n") and done.stdout.count("\n") == 1
+    proved, unproved, summary = done.stdout.splitlines()
+    assert proved.startswith("proved: ") and unproved.startswith("unproved: robin, ") and summary.endswith(" 0 warnings")
 
 
 def test_warnings_are_said_and_end_with_0(directory):
     done = run("check", write(directory, START))
     assert done.returncode == 0
-    assert "warning: no grant lets anybody reach 'grafana'" in done.stdout and done.stdout.endswith(" 2 warnings\n")
+    assert "warning: no grant lets anybody reach 'grafana'" in done.stdout and done.stdout.endswith(" 7 warnings\n")
 
 
 def test_a_wrong_file_ends_with_1_and_shows_place_line_caret_and_advice(directory):

@@ -360,7 +360,7 @@ static void compare_web(struct scene *s, uint64_t seed, const struct verify_resu
                         uint32_t surface, struct tally *tally)
 {
     bool how[4], expected[KINDS];
-    bool declared = naive_verdict(&s->world.model, from, service, surface) != MODEL_NONE;
+    bool declared = naive_verdict(&s->world.model, from, service, surface) != MODEL_NONE && world_listens(&s->world.model, surface, from);
     const struct address point = relation_service_point(surface, service);
     for (unsigned i = 0; i < ARRAY_SIZE(how); i++)
         how[i] = is_served(s, from, service, surface, i);

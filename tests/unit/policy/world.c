@@ -284,3 +284,15 @@ struct image world_attach(struct compile_block block, enum image_kind kind)
     demand(image_attach(block.data, block.size, kind, &image, &err) == 0, "does not attach", err.text);
     return image;
 }
+
+bool world_listens(const struct model *model, uint32_t surface, const struct address *from)
+{
+    const struct model_surface *s = &model->surfaces[surface];
+    for (uint32_t i = 0; i < s->hosts.n; i++) {
+        const struct model_prefixes *at = s->addresses.n ? &s->addresses : &model->hosts[s->hosts.items[i]].addresses;
+        for (uint32_t k = 0; k < at->n; k++)
+            if (address_is_v4(&at->items[k].address) == address_is_v4(from))
+                return true;
+    }
+    return false;
+}

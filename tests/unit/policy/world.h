@@ -29,6 +29,8 @@ struct str world_text(struct world *w, const char *text);
 struct model_texts world_texts(struct world *w, const char *list);
 struct model_prefixes world_prefixes(struct world *w, const char *list);
 struct model_indexes world_surfaces(struct world *w, const char *list);
+/* Whether some gateway of the surface listens in the address's family: who has no address of it never gets there. */
+bool world_listens(const struct model *model, uint32_t surface, const struct address *from);
 uint32_t world_find_host(const struct world *w, const char *name);
 uint32_t world_find_service(const struct world *w, const char *name);
 
