@@ -1,4 +1,5 @@
 """What has no peer: the timing of the 404, start-up among many network namespaces, the homelab's idle memory, look-up."""
+import json
 import math
 import os
 import random
@@ -160,3 +161,14 @@ def lookup(setting):
     """bench/lookup's own figures, as it prints them."""
     subprocess.run(["ninja", "-C", setting.build, "--quiet", "bench/lookup"], check=True, capture_output=True)
     return run_on(PROXY_CORE, [os.path.join(setting.build, "bench/lookup")], 120)
+
+
+# ---- the proof ----
+
+def proof(setting):
+    """bench/proof's own figures: as it prints them, and by size."""
+    subprocess.run(["ninja", "-C", setting.build, "--quiet", "bench/proof"], check=True, capture_output=True)
+    path = os.path.join(setting.build, "proof.json")
+    text = run_on(PROXY_CORE, [os.path.join(setting.build, "bench/proof"), "--json", path], 300)
+    with open(path, encoding="utf-8") as found:
+        return text, json.load(found)

@@ -299,7 +299,7 @@ struct reading {
     uint32_t *row_of_id;          /* row + 1 */
     uint32_t *row_of_list;
     uint32_t n_list_rows;
-    uint32_t *list;
+    uint32_t *list, *ends;        /* scratch, as many as there are ids */
     struct space_lists lists;
 };
 
@@ -310,7 +310,8 @@ static int index_rules(struct reading *r, uint32_t n_ids)
     r->rules = malloc(((size_t)n + 1) * sizeof *r->rules);
     r->row_of_id = calloc((size_t)n_ids + 1, sizeof *r->row_of_id);
     r->list = malloc(((size_t)n_ids + 1) * sizeof *r->list);
-    if (!r->first_rule || !r->rules || !r->row_of_id || !r->list)
+    r->ends = malloc(((size_t)n_ids + 1) * sizeof *r->ends);
+    if (!r->first_rule || !r->rules || !r->row_of_id || !r->list || !r->ends)
         return -ENOMEM;
     for (uint32_t i = 0; i < n; i++)
         r->first_rule[r->id_of[relation_rule(r->relation, i)->source] + 2]++;
@@ -351,6 +352,27 @@ static int make_row_of_id(struct reading *r, uint32_t id)
     return e;
 }
 
+/* Merges sorted runs of a list pairwise until one is left; run i ends at ends[i]. */
+static void merge_runs(struct intervals *list, struct intervals *spare, uint32_t *ends, uint32_t n_runs)
+{
+    for (; n_runs > 1; n_runs = (n_runs + 1) / 2) {
+        uint32_t out = 0, first = 0;
+        for (uint32_t run = 0; run < n_runs; run += 2) {
+            uint32_t middle = ends[run], end = run + 1 < n_runs ? ends[run + 1] : middle, i = first, k = middle;
+            while (i < middle && k < end)
+                spare->items[out++] = begin_of(&list->items[i]) <= begin_of(&list->items[k]) ? list->items[i++] : list->items[k++];
+            while (i < middle)
+                spare->items[out++] = list->items[i++];
+            while (k < end)
+                spare->items[out++] = list->items[k++];
+            ends[run / 2] = end;
+            first = end;
+        }
+        spare->n = out;
+        swap_intervals(list, spare);
+    }
+}
+
 /* All of the selectors' rows into one. */
 static int unite_list(struct reading *r, uint32_t n, uint32_t *ret)
 {
@@ -358,23 +380,21 @@ static int unite_list(struct reading *r, uint32_t n, uint32_t *ret)
     for (uint32_t i = 0; i < n; i++)
         total += row_at(&r->b, r->row_of_id[r->list[i]] - 1)->n;
     int e = intervals_reserve(&r->b.list, total);
+    if (e == 0)
+        e = intervals_reserve(&r->b.spare, total);
     r->b.list.n = 0;
     if (e < 0)
         return e;
-    if (n == 2) {
-        e = unite_rows(row_at(&r->b, r->row_of_id[r->list[0]] - 1), row_at(&r->b, r->row_of_id[r->list[1]] - 1), NULL, &r->b.list);
-    } else {
-        for (uint32_t i = 0; i < n; i++) {
-            const struct matrix_row *row = row_at(&r->b, r->row_of_id[r->list[i]] - 1);
-            if (row->n)
-                memcpy(r->b.list.items + r->b.list.n, row->items, row->n * sizeof *row->items);
-            r->b.list.n += row->n;
-        }
-        e = sort_intervals(&r->b.list, &r->b.spare);
-        if (e == 0)
-            merge_overlaps(&r->b.list);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct matrix_row *row = row_at(&r->b, r->row_of_id[r->list[i]] - 1);
+        if (row->n)
+            memcpy(r->b.list.items + r->b.list.n, row->items, row->n * sizeof *row->items);
+        r->b.list.n += row->n;
+        r->ends[i] = (uint32_t)r->b.list.n;
     }
-    return e == 0 ? add_row(&r->b, r->b.list.items, r->b.list.n, ret) : e;
+    merge_runs(&r->b.list, &r->b.spare, r->ends, n);
+    merge_overlaps(&r->b.list);
+    return add_row(&r->b, r->b.list.items, r->b.list.n, ret);
 }
 
 static int remember_list_row(struct reading *r, uint32_t list, uint32_t row)
@@ -443,6 +463,7 @@ int matrix_of(const struct space *space, const struct relation *relation, struct
     free(r.row_of_id);
     free(r.row_of_list);
     free(r.list);
+    free(r.ends);
     space_lists_deinit(&r.lists);
     return building_finish(&r.b, e, ret);
 }

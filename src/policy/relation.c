@@ -27,6 +27,7 @@ void relation_init(struct relation *relation)
     *relation = (struct relation){ 0 };
     arena_init(&relation->arena, RELATION_MEMORY_MAX);
     buf_init(&relation->selectors, RELATION_MEMORY_MAX);
+    buf_init(&relation->hashes, RELATION_MEMORY_MAX);
     buf_init(&relation->rules, RELATION_MEMORY_MAX);
     buf_init(&relation->reasons, RELATION_MEMORY_MAX);
 }
@@ -40,6 +41,7 @@ void relation_deinit(struct relation *relation)
     }
     arena_deinit(&relation->arena);
     buf_deinit(&relation->selectors);
+    buf_deinit(&relation->hashes);
     buf_deinit(&relation->rules);
     buf_deinit(&relation->reasons);
     relation->index = NULL;
@@ -48,7 +50,7 @@ void relation_deinit(struct relation *relation)
 /* All that a relation holds, against the one cap that its parts share. */
 static bool has_room(const struct relation *relation, size_t more)
 {
-    size_t held = relation->arena.held + relation->selectors.len + relation->rules.len + relation->reasons.len;
+    size_t held = relation->arena.held + relation->selectors.len + relation->hashes.len + relation->rules.len + relation->reasons.len;
     return held <= RELATION_MEMORY_MAX && more <= RELATION_MEMORY_MAX - held;
 }
 
@@ -121,9 +123,9 @@ bool relation_selector_equal(struct relation_selector a, struct relation_selecto
     return a.n == b.n && (a.n == 0 || memcmp(a.items, b.items, (size_t)a.n * sizeof *a.items) == 0);
 }
 
-uint64_t relation_selector_hash(struct relation_selector selector)
+uint64_t relation_selector_hash(const struct relation *relation, uint32_t index)
 {
-    return hash_ranges(selector.items, selector.n);
+    return ((const uint64_t *)(const void *)relation->hashes.ptr)[index];
 }
 
 static void place(const struct relation_index *index, uint64_t hash, uint32_t selector)
@@ -144,7 +146,7 @@ static int grow(struct relation *relation, struct relation_index *index)
     index->slots = slots;
     index->n_slots = n;
     for (uint32_t i = 0; i < relation_n_selectors(relation); i++)
-        place(index, relation_selector_hash(relation_selector(relation, i)), i);
+        place(index, relation_selector_hash(relation, i), i);
     return 0;
 }
 
@@ -152,7 +154,8 @@ static bool find(const struct relation *relation, struct relation_selector wante
 {
     const struct relation_index *index = relation->index;
     for (uint32_t at = (uint32_t)hash & (index->n_slots - 1); index->slots[at]; at = (at + 1) & (index->n_slots - 1))
-        if (relation_selector_equal(relation_selector(relation, index->slots[at] - 1), wanted)) {
+        if (relation_selector_hash(relation, index->slots[at] - 1) == hash &&
+            relation_selector_equal(relation_selector(relation, index->slots[at] - 1), wanted)) {
             *ret = index->slots[at] - 1;
             return true;
         }
@@ -185,7 +188,7 @@ static int prepare(struct relation *relation, uint32_t n)
 static int add_new(struct relation *relation, struct relation_selector selector, uint64_t hash, uint32_t *ret)
 {
     size_t bytes = (size_t)selector.n * sizeof *selector.items;
-    if (!has_room(relation, bytes + sizeof selector) || relation_n_selectors(relation) >= RELATION_N_MAX)
+    if (!has_room(relation, bytes + sizeof selector + sizeof hash) || relation_n_selectors(relation) >= RELATION_N_MAX)
         return -E2BIG;
     struct relation_range *own = arena_alloc(&relation->arena, selector.n, sizeof *own);
     if (!own)
@@ -195,8 +198,9 @@ static int add_new(struct relation *relation, struct relation_selector selector,
     selector.items = own;
     uint32_t number = relation_n_selectors(relation);
     buf_append(&relation->selectors, str_make((const char *)&selector, sizeof selector));
-    if (relation->selectors.error)
-        return relation->selectors.error;
+    buf_append(&relation->hashes, str_make((const char *)&hash, sizeof hash));
+    if (relation->selectors.error || relation->hashes.error)
+        return relation->selectors.error ? relation->selectors.error : relation->hashes.error;
     place(relation->index, hash, number);
     relation->index->n_used++;
     *ret = number;
@@ -217,7 +221,7 @@ int relation_add_selector(struct relation *relation, const struct relation_range
     if (n)
         memcpy(scratch, ranges, (size_t)n * sizeof *ranges);
     struct relation_selector selector = { scratch, make_canonical(scratch, n) };
-    uint64_t hash = relation_selector_hash(selector);
+    uint64_t hash = hash_ranges(selector.items, selector.n);
     return find(relation, selector, hash, ret) ? 0 : add_new(relation, selector, hash, ret);
 }
 

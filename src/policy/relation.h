@@ -44,6 +44,7 @@ struct relation_rule {
 struct relation {
     struct arena arena;                      /* ranges and texts */
     struct buf selectors, rules, reasons;    /* struct relation_selector, relation_rule, relation_reason; read by the accessors */
+    struct buf hashes;                       /* uint64_t, of the selectors */
     struct relation_index *index;            /* finds equal selectors while building */
 };
 
@@ -70,9 +71,9 @@ const struct relation_rule *relation_rule(const struct relation *relation, uint3
 const struct relation_reason *relation_reason(const struct relation *relation, uint32_t index);
 
 bool relation_selector_contains(struct relation_selector selector, const struct address *address);
-/* Of selectors of whatever relations: they are the same addresses exactly when they are equal. */
+/* Of selectors of whatever relations: they are the same addresses exactly when they are equal; then their hashes are, too. */
 bool relation_selector_equal(struct relation_selector a, struct relation_selector b);
-uint64_t relation_selector_hash(struct relation_selector selector);
+uint64_t relation_selector_hash(const struct relation *relation, uint32_t index);
 
 /* The whole of a family, and the range of a prefix. Of IPv6 they begin past the mapped addresses (what lies below, loopback and the like, is
  * never sent over a network) and end before ff00::, since nothing unicast lies above; a prefix that reaches further is cut there. */

@@ -5,7 +5,7 @@
 #include <endian.h>
 #include <errno.h>
 
-enum { N_SIDES = 2, DIGITS = 16, RADIX = 256, SORT_SMALL = 64 };
+enum { N_SIDES = 2, DIGIT_BITS = 11, SORT_SMALL = 64, MAPPED = 0xffff };
 /* Ranges in all, and how many selectors the sweep may look at on its way, over and over: past either, the space is too big. */
 enum { SPACE_RANGES_MAX = 1 << 24, SPACE_STEPS_MAX = INT32_MAX };
 
@@ -44,7 +44,7 @@ struct cutting {
     struct relation_selector *selectors;  /* by id */
     uint8_t *sides;                       /* by id: bit per side that uses it */
     struct item *items, *spare;
-    size_t n_items;
+    size_t n_items, n_v4;
     uint64_t n_steps;
     struct sweep_side side[N_SIDES];
 };
@@ -98,9 +98,10 @@ struct numbering {
     uint64_t *hashes;         /* by id */
 };
 
-static uint32_t number_selector(struct numbering *n, struct relation_selector selector)
+static uint32_t number_selector(struct numbering *n, const struct relation *relation, uint32_t index)
 {
-    uint64_t hash = relation_selector_hash(selector);
+    struct relation_selector selector = relation_selector(relation, index);
+    uint64_t hash = relation_selector_hash(relation, index);
     uint32_t at = (uint32_t)hash & (n->n_slots - 1);
     for (; n->slots[at]; at = (at + 1) & (n->n_slots - 1)) {
         uint32_t id = n->slots[at] - 1;
@@ -123,7 +124,7 @@ static void number_relation(struct numbering *n, const struct relation *relation
         const uint32_t used[N_SIDES] = { rule->source, rule->destination };
         for (unsigned side = 0; side < N_SIDES; side++) {
             if (id_of[used[side]] == SPACE_UNUSED)
-                id_of[used[side]] = number_selector(n, relation_selector(relation, used[side]));
+                id_of[used[side]] = number_selector(n, relation, used[side]);
             n->c->sides[id_of[used[side]]] |= (uint8_t)(1 << side);
         }
     }
@@ -159,6 +160,12 @@ static int number_selectors(struct cutting *c)
 
 /* ---- sorting ---- */
 
+static uint64_t mapped_of(struct key key)
+{
+    return key.hi == 0 ? key.lo >> 32 : UINT64_MAX;
+}
+
+/* IPv4 first in the list, as most are, each family in any order. */
 static int take_items(struct cutting *c)
 {
     for (uint32_t id = 0; id < c->space->n_ids; id++)
@@ -169,20 +176,17 @@ static int take_items(struct cutting *c)
     c->spare = malloc((c->n_items + 1) * sizeof *c->spare);
     if (!c->items || !c->spare)
         return -ENOMEM;
-    struct item *out = c->items;
+    struct item *v4 = c->items, *end = c->items + c->n_items;
     for (uint32_t id = 0; id < c->space->n_ids; id++) {
         const struct relation_selector *selector = &c->selectors[id];
         for (uint32_t k = 0; k < selector->n; k++) {
-            bool is_single = address_equal(&selector->items[k].first, &selector->items[k].last);
-            *out++ = (struct item){ key_of(&selector->items[k].first), id, is_single ? ITEM_SINGLE : k };
+            struct key first = key_of(&selector->items[k].first);
+            struct item item = { first, id, is_same(first, key_of(&selector->items[k].last)) ? ITEM_SINGLE : k };
+            *(mapped_of(first) == MAPPED ? v4++ : --end) = item;
         }
     }
+    c->n_v4 = (size_t)(v4 - c->items);
     return 0;
-}
-
-static unsigned digit_of(const struct item *item, unsigned digit)
-{
-    return (unsigned)((digit < 8 ? item->first.lo >> 8 * digit : item->first.hi >> 8 * (digit - 8)) & (RADIX - 1));
 }
 
 static void sort_small(struct item *items, size_t n)
@@ -196,36 +200,66 @@ static void sort_small(struct item *items, size_t n)
     }
 }
 
-/* By bytes from the last to the first, without those in which all are equal: of mesh addresses that is most. */
-static void sort_items(struct cutting *c)
+static uint64_t half_of(const struct item *item, bool hi)
 {
-    static const struct key nothing = { 0, 0 };
-    struct key differ = nothing;
-    if (c->n_items <= SORT_SMALL) {
-        sort_small(c->items, c->n_items);
+    return hi ? item->first.hi : item->first.lo;
+}
+
+/* By one digit, keeping the order of equal ones. */
+static void sort_digit(const struct item *items, size_t n, bool hi, unsigned shift, struct item *out)
+{
+    size_t count[1 << DIGIT_BITS] = { 0 }, at = 0;
+    for (size_t i = 0; i < n; i++)
+        count[half_of(&items[i], hi) >> shift & (ARRAY_SIZE(count) - 1)]++;
+    for (size_t i = 0; i < ARRAY_SIZE(count); i++) {
+        size_t here = count[i];
+        count[i] = at;
+        at += here;
+    }
+    for (size_t i = 0; i < n; i++)
+        out[count[half_of(&items[i], hi) >> shift & (ARRAY_SIZE(count) - 1)]++] = items[i];
+}
+
+/* By digits from the last to the first, without those in which all are equal: of mesh addresses that is most. The result is in items. */
+static void sort_items(struct item *items, struct item *spare, size_t n)
+{
+    struct item *from = items, *to = spare;
+    uint64_t differ[2] = { 0, 0 };
+    if (n <= SORT_SMALL) {
+        sort_small(items, n);
         return;
     }
-    for (size_t i = 1; i < c->n_items; i++) {
-        differ.hi |= c->items[i].first.hi ^ c->items[0].first.hi;
-        differ.lo |= c->items[i].first.lo ^ c->items[0].first.lo;
+    for (size_t i = 1; i < n; i++) {
+        differ[0] |= items[i].first.lo ^ items[0].first.lo;
+        differ[1] |= items[i].first.hi ^ items[0].first.hi;
     }
-    for (unsigned digit = 0; digit < DIGITS; digit++) {
-        size_t count[RADIX] = { 0 }, at = 0;
-        if (((digit < 8 ? differ.lo >> 8 * digit : differ.hi >> 8 * (digit - 8)) & (RADIX - 1)) == 0)
-            continue;
-        for (size_t i = 0; i < c->n_items; i++)
-            count[digit_of(&c->items[i], digit)]++;
-        for (unsigned i = 0; i < RADIX; i++) {
-            size_t n = count[i];
-            count[i] = at;
-            at += n;
+    for (unsigned half = 0; half < ARRAY_SIZE(differ); half++)
+        for (unsigned shift = 0; shift < 64; shift += DIGIT_BITS) {
+            if ((differ[half] >> shift & ((1 << DIGIT_BITS) - 1)) == 0)
+                continue;
+            sort_digit(from, n, half == 1, shift, to);
+            struct item *swap = from;
+            from = to;
+            to = swap;
         }
-        for (size_t i = 0; i < c->n_items; i++)
-            c->spare[count[digit_of(&c->items[i], digit)]++] = c->items[i];
-        struct item *swap = c->items;
-        c->items = c->spare;
-        c->spare = swap;
-    }
+    if (from != items)
+        memcpy(items, from, n * sizeof *items);
+}
+
+/* What lies below the mapped addresses of the other family, in order, before them. */
+static void sort_families(struct cutting *c)
+{
+    size_t n_v4 = c->n_v4, n_low = 0, n_other = c->n_items - n_v4;
+    struct item *other = c->items + n_v4;
+    sort_items(c->items, c->spare, n_v4);
+    sort_items(other, c->spare, n_other);
+    while (n_low < n_other && is_before(other[n_low].first, borders[0]))
+        n_low++;
+    if (n_low == 0)
+        return;
+    memcpy(c->spare, other, n_low * sizeof *other);
+    memmove(c->items + n_low, c->items, n_v4 * sizeof *c->items);
+    memcpy(c->items, c->spare, n_low * sizeof *c->items);
 }
 
 /* ---- the sweep ---- */
@@ -350,10 +384,11 @@ static int sweep(struct cutting *c)
     do {
         for (unsigned i = 0; i < N_SIDES; i++)
             retire(&c->side[i], start);
-        c->n_steps += c->side[0].n + c->side[1].n;
-        r = c->n_steps > SPACE_STEPS_MAX ? -E2BIG : 0;
         for (; r == 0 && at < c->n_items && is_same(c->items[at].first, start); at++)
             r = activate_item(c, &c->items[at]);
+        c->n_steps += c->side[0].n + c->side[1].n;
+        if (r == 0 && c->n_steps > SPACE_STEPS_MAX)
+            r = -E2BIG;
         for (unsigned i = 0; r == 0 && i < N_SIDES; i++)
             r = begin_class(&c->side[i], start);
     } while (r == 0 && next_change(c, at, &start));
@@ -437,7 +472,7 @@ static int cut(struct cutting *c)
         r = take_items(c);
     if (r < 0)
         return r;
-    sort_items(c);
+    sort_families(c);
     r = sweep_prepare(c);
     if (r == 0)
         r = sweep(c);

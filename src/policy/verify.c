@@ -88,14 +88,19 @@ static void place_prefixes(struct placing *placing, const struct model_prefixes 
     }
 }
 
+/* The mesh's addresses in the order of the axis, so that large selectors are sorted already. */
 static void place_hosts(struct placing *placing, const struct verify_layers *l)
 {
-    for (uint32_t i = 0; i < l->model->n_hosts; i++) {
-        const struct model_host *host = &l->model->hosts[i];
-        unsigned firewall = has(l->firewalls, i) ? PROOF_HAS_FIREWALL : 0;
-        place_prefixes(placing, &host->addresses, PROOF_IS_MESH | firewall);
-        place_prefixes(placing, &host->lan, firewall | (has(l->firewalls_lan, i) ? 0 : PROOF_LAN_OPEN));
+    for (uint32_t i = 0; i < l->sources->n; i++) {
+        const struct source_range *source = &l->sources->items[i];
+        struct relation_range range = { source->first, source->last };
+        if (source->host != MODEL_NONE)
+            buf_append(&placing->ranges[PROOF_IS_MESH | (has(l->firewalls, source->host) ? PROOF_HAS_FIREWALL : 0)],
+                       str_make((const char *)&range, sizeof range));
     }
+    for (uint32_t i = 0; i < l->model->n_hosts; i++)
+        place_prefixes(placing, &l->model->hosts[i].lan,
+                       (has(l->firewalls, i) ? PROOF_HAS_FIREWALL : 0) | (has(l->firewalls_lan, i) ? 0 : PROOF_LAN_OPEN));
     for (uint32_t g = 0; g < l->n_gateways; g++)
         for (uint32_t i = 0; i < l->gateways[g].n_listeners; i++) {
             const struct address *own = &l->gateways[g].listeners[i].address;
@@ -213,6 +218,21 @@ static int make_space(struct proof *p)
 
 /* ---- composing ---- */
 
+/* Of the network's layers, only what they say of addresses: a rule for all of multicast speaks of no web service. */
+static int read_matrix(const struct proof *p, const struct relation *relation, bool is_network, struct matrix *ret)
+{
+    cleanup_matrix struct matrix all = { 0 };
+    bool is_beyond = false;
+    for (uint32_t i = 0; is_network && i < relation_n_rules(relation) && !is_beyond; i++) {
+        struct relation_selector to = relation_selector(relation, relation_rule(relation, i)->destination);
+        is_beyond = address_compare(&to.items[to.n - 1].last, &relation_all_v6.last) > 0;
+    }
+    if (!is_beyond)
+        return matrix_of(p->space, relation, ret);
+    int r = matrix_of(p->space, relation, &all);
+    return r == 0 ? matrix_restrict(&all, NULL, p->is_network, ret) : r;
+}
+
 static int read_matrices(struct proof *p)
 {
     const struct {
@@ -224,7 +244,7 @@ static int read_matrices(struct proof *p)
     };
     int r = 0;
     for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(all); i++)
-        r = matrix_of(p->space, all[i].relation, all[i].ret);
+        r = read_matrix(p, all[i].relation, all[i].relation != p->layers->declared, all[i].ret);
     p->verdicts = calloc((size_t)p->layers->n_gateways + 1, sizeof *p->verdicts);
     if (!p->verdicts)
         r = -ENOMEM;
@@ -237,12 +257,20 @@ static int read_matrices(struct proof *p)
 static int compose_network(struct proof *p)
 {
     cleanup_matrix struct matrix by_mesh = { 0 }, by_lan = { 0 };
+    p->is_lan_closed = matrix_is_empty(&p->firewall_lan_rows);
+    if (p->is_lan_closed)
+        return matrix_intersect_marked(&p->mesh_rows, &p->firewall_rows, p->has_firewall, &p->low.network);
     int r = matrix_intersect_marked(&p->mesh_rows, &p->firewall_rows, p->has_firewall, &by_mesh);
     if (r == 0)
         r = matrix_restrict(&p->firewall_lan_rows, NULL, p->is_not_mesh, &by_lan);
     if (r == 0)
         r = matrix_unite(&by_mesh, &by_lan, &p->low.network);
     return r == 0 ? matrix_unite(&by_mesh, &p->firewall_lan_rows, &p->high.network) : r;
+}
+
+static const struct proof_reach *surely_by_any_way(const struct proof *p)
+{
+    return p->is_lan_closed ? &p->low : &p->high;
 }
 
 /* The same if all that can't be told lets pass. */
@@ -260,7 +288,7 @@ static int compose_unknown(struct proof *p)
     low = (struct matrix){ 0 };
     if (r == 0)
         r = matrix_unite(&by_mesh, &p->unknown_lan_rows, &low);
-    return r == 0 ? matrix_unite(&low, &p->high.network, &p->maybe_high.network) : r;
+    return r == 0 ? matrix_unite(&low, &surely_by_any_way(p)->network, &p->maybe_high.network) : r;
 }
 
 static int reach_web(struct proof *p, struct proof_reach *reach)
@@ -289,7 +317,7 @@ static int compare_unknown(struct proof *p)
         r = matrix_subtract(&missing, &p->maybe_low.all, &p->missing);
     if (r == 0)
         r = matrix_intersect(&missing, &p->maybe_low.all, &p->unproved_missing);
-    return r == 0 ? subtract_both(&p->maybe_high.all, &p->high.all, &p->declared, &p->unproved_extra) : r;
+    return r == 0 ? subtract_both(&p->maybe_high.all, &surely_by_any_way(p)->all, &p->declared, &p->unproved_extra) : r;
 }
 
 static int compare(struct proof *p)
@@ -297,10 +325,10 @@ static int compare(struct proof *p)
     int r = compose_network(p);
     if (r == 0)
         r = reach_web(p, &p->low);
-    if (r == 0)
+    if (r == 0 && !p->is_lan_closed)
         r = reach_web(p, &p->high);
     if (r == 0)
-        r = matrix_subtract(&p->high.all, &p->declared, &p->extra);
+        r = matrix_subtract(&surely_by_any_way(p)->all, &p->declared, &p->extra);
     if (r < 0)
         return r;
     return p->has_unknown ? compare_unknown(p) : matrix_subtract(&p->declared, &p->low.all, &p->missing);

@@ -29,7 +29,7 @@ struct proof {
     struct matrix *verdicts;                       /* by gateway */
     struct proof_reach low, high;                  /* by the declared way; by any way */
     struct proof_reach maybe_low, maybe_high;      /* the same if all that can't be told lets pass */
-    bool has_unknown;
+    bool has_unknown, is_lan_closed;               /* is_lan_closed: nothing comes in but by the mesh; high is empty, low is both */
     struct matrix missing, extra, unproved_missing, unproved_extra;
 };
 

@@ -186,10 +186,11 @@ int proof_reach_web(const struct proof *proof, const struct matrix *network, str
         .p = proof, .network = network,
         .open = calloc((size_t)proof->layers->model->n_services + 1, sizeof *r.open),
         .rows = malloc((size_t)network->n_rows + 1),
-        .sources = malloc((size_t)space_n_classes(proof->space, SPACE_SOURCE) + 1),
+        .sources = calloc((size_t)space_n_classes(proof->space, SPACE_SOURCE) + 1, sizeof *r.sources),
         .points = malloc((size_t)space_n_classes(proof->space, SPACE_DESTINATION) + 1),
     };
-    int e = r.open && r.rows && r.sources && r.points ? matrix_restrict(network, NULL, proof->is_network, &total) : -ENOMEM;
+    /* From nothing: the network is united with all of it at once. */
+    int e = r.open && r.rows && r.sources && r.points ? matrix_restrict(network, r.sources, NULL, &total) : -ENOMEM;
     for (uint32_t g = 0; e == 0 && g < proof->layers->n_gateways; g++) {
         r.gateway = &proof->layers->gateways[g];
         e = reach_gateway(&r, &proof->verdicts[g], &total);
@@ -198,9 +199,8 @@ int proof_reach_web(const struct proof *proof, const struct matrix *network, str
     free(r.rows);
     free(r.sources);
     free(r.points);
-    if (e < 0)
-        matrix_deinit(&total);
-    else
-        *ret = total;
+    if (e == 0)
+        e = matrix_unite(network, &total, ret);
+    matrix_deinit(&total);
     return e;
 }
