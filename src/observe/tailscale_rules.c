@@ -150,6 +150,11 @@ static bool self_check(struct tailscale_policy *p, struct rule_draft *draft, con
     return true;
 }
 
+static bool range_is(const struct relation_range *a, const struct relation_range *b)
+{
+    return address_equal(&a->first, &b->first) && address_equal(&a->last, &b->last);
+}
+
 static bool destination_check(struct tailscale_policy *p, struct rule_draft *draft, const struct selector *s)
 {
     bool is_autogroup = s->kind == SELECTOR_AUTOGROUP;
@@ -157,8 +162,12 @@ static bool destination_check(struct tailscale_policy *p, struct rule_draft *dra
         return self_check(p, draft, s);
     if (is_autogroup && s->autogroup == AUTOGROUP_INTERNET && draft->app)
         return policy_refuse(p, s->at, "cannot use app grants with autogroup:internet");
-    bool is_all = s->kind == SELECTOR_PREFIX && draft->is_grant && str_ends_with(s->text, STR("/0"));
-    return !is_all || policy_refuse(p, s->at, "dst \"%.*s\": to allow all IP addresses, use \"*\" or \"autogroup:internet\"",
+    static const struct address any_v6 = { { 0 } };
+    bool is_whole = s->kind == SELECTOR_PREFIX && (range_is(&s->range, &relation_all_v4) || range_is(&s->range, &relation_all_v6));
+    bool is_any = s->kind == SELECTOR_PREFIX && address_equal(&s->range.first, &s->range.last) &&
+                  (address_equal(&s->range.first, &relation_all_v4.first) || address_equal(&s->range.first, &any_v6));
+    bool is_refused = is_any || (is_whole && draft->is_grant);
+    return !is_refused || policy_refuse(p, s->at, "dst \"%.*s\": to allow all IP addresses, use \"*\" or \"autogroup:internet\"",
                                     STR_ARG(policy_quote(s->text)));
 }
 

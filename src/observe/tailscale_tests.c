@@ -118,7 +118,9 @@ static bool test_read(struct tailscale_policy *p, const struct hujson *value, st
         return policy_refuse(p, value->at, "test(s) failed: a test has a \"src\"");
     if (!policy_read_selector(p, draft.source->text, draft.source->at, SIDE_SOURCE, &test->source))
         return false;
-    bool is_set = test->source.kind == SELECTOR_ANY || (test->source.kind == SELECTOR_AUTOGROUP && test->source.autogroup >= AUTOGROUP_INTERNET);
+    const struct selector *source = &test->source;
+    bool is_autogroup = source->kind == SELECTOR_AUTOGROUP && source->autogroup >= AUTOGROUP_INTERNET;
+    bool is_set = source->kind == SELECTOR_ANY || is_autogroup || str_find_char(source->text, '/') < source->text.len;
     if (is_set)
         return policy_refuse(p, draft.source->at, "test(s) failed: \"%.*s\" is nobody that a test can be about",
                              STR_ARG(policy_quote(draft.source->text)));

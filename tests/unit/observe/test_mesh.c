@@ -157,7 +157,6 @@ static void test_a_rendered_rule_names_its_line_and_the_declaration(void **state
     struct world w;
     struct relation mesh;
     struct error err = { "" };
-    world_init(&w);
     world_homelab(&w);
     world_grant(&w, 941, "macbook", "roc:2222", "");
     relation_init(&mesh);
