@@ -350,6 +350,8 @@ static void write_row(struct drawing *d, const struct group *row, const char *in
         pad(d->out, at < label ? label - at : 1);
         write_cells(d, row->items[0], first, end);
     }
+    while (d->out->len && d->out->ptr[d->out->len - 1] == ' ')
+        d->out->len--;
     buf_append_char(d->out, '\n');
 }
 
@@ -366,7 +368,7 @@ static struct section section_of(const struct access_object *o)
 
 static void write_title(struct drawing *d, struct section section)
 {
-    static const char *const titles[] = { "", "their own ports", "ports of hosts", "on the way, derived" };
+    static const char *const titles[] = { "", "direct services", "ports of hosts", "on the way, derived" };
     const struct model *m = d->t->access->model;
     if (section.rank == 0)
         buf_printf(d->out, "  %sover %.*s, port %u%s\n", d->colour ? "\033[1m" : "", STR_ARG(m->surfaces[section.surface].name.text),
