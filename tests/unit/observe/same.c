@@ -50,7 +50,8 @@ static int compare_ports(const void *a, const void *b)
 static size_t unique(struct buf *list, size_t size, int (*compare)(const void *, const void *))
 {
     size_t n = list->len / size, kept = 0;
-    qsort(list->ptr, n, size, compare);
+    if (n)
+        qsort(list->ptr, n, size, compare);
     for (size_t i = 0; i < n; i++)
         if (kept == 0 || memcmp(list->ptr + (kept - 1) * size, list->ptr + i * size, size) != 0)
             memmove(list->ptr + kept++ * size, list->ptr + i * size, size);
