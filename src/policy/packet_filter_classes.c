@@ -88,7 +88,7 @@ static int find_lives(struct packet_classes *pc)
         }
         for (uint32_t k = 0; is_possible && k < set->n_elements; k++) {
             const struct relation_range *values = packet_filter_values(pc->filter, set, k);
-            struct packet_live live = { .last_port = UINT16_MAX, .is_tcp = true, .is_udp = true, .is_sure = true,
+            struct packet_live live = { .set = i, .last_port = UINT16_MAX, .is_tcp = true, .is_udp = true, .is_sure = true,
                                  .reason = packet_filter_element_reason(pc->filter, set, k) };
             bool is_live = true;
             for (unsigned f = 0; is_live && f < set->n_fields; f++)

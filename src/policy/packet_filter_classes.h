@@ -9,7 +9,7 @@ enum packet_side { PACKET_SIDE_SOURCE, PACKET_SIDE_DESTINATION };
 /* An element that can hold a packet of this arrival. */
 struct packet_live {
     struct relation_range source, destination;
-    uint32_t first_port, last_port, reason;
+    uint32_t set, first_port, last_port, reason;
     bool is_sure, is_tcp, is_udp;  /* not sure: it depends on what can't be told */
 };
 

@@ -19,6 +19,9 @@ struct evaluator {
     uint32_t *reasons[2];          /* of the filter's, in each; PACKET_NONE: not there yet */
     uint32_t *selectors[2][2];     /* of each side's classes */
     uint32_t at[2];                /* the pair of intervals that is being worked out */
+    /* A rule that asks for sources of a set holds for few classes of them: it is passed over unless its stamp is the class's. */
+    uint32_t *first_gated, *next_gated, *stamps; /* by set; by rule; by rule, PACKET_NONE: not gated */
+    uint32_t stamp;
     uint8_t hook;
     bool is_v4;
 };
@@ -26,6 +29,15 @@ struct evaluator {
 static struct str bytes_of(const void *what, size_t size)
 {
     return str_make(what, size);
+}
+
+/* n + 1 of them, none known yet. */
+static uint32_t *no_numbers(struct evaluator *ev, uint32_t n)
+{
+    uint32_t *numbers = arena_array(&ev->classes.arena, (size_t)n + 1, uint32_t);
+    for (uint32_t i = 0; numbers && i <= n; i++)
+        numbers[i] = PACKET_NONE;
+    return numbers;
 }
 
 /* ---- conditions ---- */
@@ -177,6 +189,51 @@ static struct pieces rule_holds(struct evaluator *ev, const struct packet_rule *
     return all;
 }
 
+/* ---- rules that need not be asked ---- */
+
+static int find_gates(struct evaluator *ev)
+{
+    const struct packet_filter *filter = ev->classes.filter;
+    ev->first_gated = no_numbers(ev, packet_filter_n_sets(filter));
+    ev->next_gated = no_numbers(ev, packet_filter_n_rules(filter));
+    ev->stamps = no_numbers(ev, packet_filter_n_rules(filter));
+    if (!ev->first_gated || !ev->next_gated || !ev->stamps)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < packet_filter_n_rules(filter); i++) {
+        const struct packet_rule *rule = packet_filter_rule(filter, i);
+        for (uint32_t k = 0; k < rule->n_matches; k++) {
+            const struct packet_match *match = packet_filter_match(filter, rule->first_match + k);
+            if (match->negated || !ev->classes.shapes[match->set].has[PACKET_SIDE_SOURCE])
+                continue;
+            ev->next_gated[i] = ev->first_gated[match->set];
+            ev->first_gated[match->set] = i;
+            ev->stamps[i] = 0;
+            break;
+        }
+    }
+    return 0;
+}
+
+/* Stamps the rules whose set holds the sources that are being worked out. */
+static void open_gates(struct evaluator *ev)
+{
+    const struct packet_axis *axis = &ev->classes.axes[PACKET_SIDE_SOURCE];
+    uint32_t interval = ev->at[PACKET_SIDE_SOURCE], last = PACKET_NONE;
+    ev->stamp++;
+    for (uint32_t m = axis->first_member[interval]; m < axis->first_member[interval + 1]; m++) {
+        uint32_t set = ev->classes.lives[axis->members[m]].set;
+        for (uint32_t i = set == last ? PACKET_NONE : ev->first_gated[set]; i != PACKET_NONE; i = ev->next_gated[i])
+            ev->stamps[i] = ev->stamp;
+        last = set;
+    }
+}
+
+static bool is_passed_over(const struct evaluator *ev, const struct packet_rule *rule)
+{
+    uint32_t stamp = ev->stamps[rule - (const struct packet_rule *)(const void *)ev->classes.filter->rules.ptr];
+    return stamp != PACKET_NONE && stamp != ev->stamp;
+}
+
 /* ---- chains ---- */
 
 /* What becomes of a flow that enters the chain, where after is what becomes of it once it leaves at its end. */
@@ -187,7 +244,7 @@ static struct pieces chain_does(struct evaluator *ev, uint32_t index, struct pie
     for (uint32_t k = chain->n_rules; k-- > 0 && !ev->stack.error;) {
         const struct packet_rule *rule = packet_filter_rule_of(ev->classes.filter, chain, k);
         struct pieces does;
-        if (rule->verdict == PACKET_CONTINUE)
+        if (rule->verdict == PACKET_CONTINUE || is_passed_over(ev, rule))
             continue;
         struct pieces condition = rule_holds(ev, rule);
         if (is_nowhere(ev, condition))
@@ -320,14 +377,6 @@ static int emit_cell(struct evaluator *ev, uint32_t source_class, uint32_t desti
 
 /* ---- the whole ---- */
 
-static uint32_t *no_numbers(struct evaluator *ev, uint32_t n)
-{
-    uint32_t *numbers = arena_array(&ev->classes.arena, (size_t)n + 1, uint32_t);
-    for (uint32_t i = 0; numbers && i <= n; i++)
-        numbers[i] = PACKET_NONE;
-    return numbers;
-}
-
 static int prepare(struct evaluator *ev)
 {
     const struct packet_filter *filter = ev->classes.filter;
@@ -352,7 +401,7 @@ static int prepare(struct evaluator *ev)
             return ev->gathered.error;
         ev->constants[s] = collect(ev);
     }
-    return ev->stack.error;
+    return ev->stack.error ? ev->stack.error : find_gates(ev);
 }
 
 static int work_out(struct evaluator *ev)
@@ -361,9 +410,10 @@ static int work_out(struct evaluator *ev)
     uint32_t floor = ev->stack.n;
     if ((uint64_t)sources->n_classes * destinations->n_classes > CELLS_MAX)
         return -E2BIG;
-    for (uint32_t s = 0; s < sources->n_classes; s++)
+    for (uint32_t s = 0; s < sources->n_classes; s++) {
+        ev->at[PACKET_SIDE_SOURCE] = sources->representatives[s];
+        open_gates(ev);
         for (uint32_t d = 0; d < destinations->n_classes; d++) {
-            ev->at[PACKET_SIDE_SOURCE] = sources->representatives[s];
             ev->at[PACKET_SIDE_DESTINATION] = destinations->representatives[d];
             ev->is_v4 = address_is_v4(&sources->starts[ev->at[PACKET_SIDE_SOURCE]]);
             if (ev->is_v4 != address_is_v4(&destinations->starts[ev->at[PACKET_SIDE_DESTINATION]]))
@@ -373,6 +423,7 @@ static int work_out(struct evaluator *ev)
             if (r < 0)
                 return r;
         }
+    }
     return 0;
 }
 
