@@ -1,7 +1,6 @@
 /* Session ticket keys: per surface, in locked memory, never written anywhere; what is older than three rotations opens no more. */
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
-#include <string.h>
 
 #include "roles/keeper.h"
 
@@ -13,9 +12,11 @@ bool keeper_tickets_rotate(struct keeper_surface *surface, int64_t now)
 
     if (!is_due)
         return false;
-    memmove(&keys[1], &keys[0], (TLS_TICKET_KEYS_MAX - 1) * sizeof keys[0]);
+    for (size_t i = TLS_TICKET_KEYS_MAX - 1; i > 0; i--)
+        keys[i] = keys[i - 1];
     if (RAND_priv_bytes((uint8_t *)&keys[0], sizeof keys[0]) != 1) {
-        memmove(&keys[0], &keys[1], (TLS_TICKET_KEYS_MAX - 1) * sizeof keys[0]);
+        for (size_t i = 0; i + 1 < TLS_TICKET_KEYS_MAX; i++)
+            keys[i] = keys[i + 1];
         return false;
     }
     if (surface->n_tickets < TLS_TICKET_KEYS_MAX)
