@@ -16,7 +16,7 @@ enum confine_comparison {
     CONFINE_ALWAYS,         /* the condition's slot is empty */
     CONFINE_EQUAL,
     CONFINE_BELOW,
-    CONFINE_DESCRIPTOR_FROM, /* a descriptor >= value, a power of two; the call's only condition */
+    CONFINE_DESCRIPTOR_FROM, /* a descriptor >= value, a power of two; once in a call */
     CONFINE_MASKED,         /* (argument & mask) == value */
     CONFINE_OWN_PID,        /* equal to this process's id */
 };

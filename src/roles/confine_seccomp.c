@@ -50,7 +50,7 @@ static bool translate(const struct confine_condition *condition, struct scmp_arg
     case CONFINE_BELOW:
         *ret = SCMP_CMP64(condition->argument, SCMP_CMP_LT, condition->value);
         return true;
-    case CONFINE_DESCRIPTOR_FROM: /* spread over several rules by its caller */
+    case CONFINE_DESCRIPTOR_FROM: /* spread over several rules by add_descriptor_rules */
         return false;
     case CONFINE_MASKED:
         *ret = SCMP_CMP64(condition->argument, SCMP_CMP_MASKED_EQ, condition->mask, condition->value);
@@ -68,26 +68,36 @@ static int add_rule(scmp_filter_ctx filter, int number, unsigned n, const struct
     return r == -EEXIST ? 0 : r; /* two groups may share a call */
 }
 
-/* "Descriptor >= 2^k". The kernel looks at the low half of the register only, and a plain comparison at all of it: 2^32 + 3 would pass
- * for a large number and act on descriptor 3. So: the high half is zero and one of the bits from k up is set, a rule for each bit. */
-static int add_descriptor_rules(scmp_filter_ctx filter, int number, const struct confine_condition *condition)
+/* "Descriptor >= 2^k", and the n other conditions that are there already. The kernel looks at the low half of the register only, and a plain
+ * comparison at all of it: 2^32 + 3 would pass for a large number and act on descriptor 3. So: the high half is zero and one of the bits from
+ * k up is set, a rule for each bit. */
+static int add_descriptor_rules(scmp_filter_ctx filter, int number, unsigned n, struct scmp_arg_cmp conditions[static CONFINE_CONDITIONS_MAX],
+                                const struct confine_condition *condition)
 {
     int r = 0;
-    for (uint64_t bit = condition->value; r == 0 && bit <= INT32_MAX; bit <<= 1)
-        r = add_rule(filter, number, 1, &SCMP_CMP64(condition->argument, SCMP_CMP_MASKED_EQ, (~(uint64_t)INT32_MAX) | bit, bit));
+    for (uint64_t bit = condition->value; r == 0 && bit <= INT32_MAX; bit <<= 1) {
+        conditions[n] = SCMP_CMP64(condition->argument, SCMP_CMP_MASKED_EQ, (~(uint64_t)INT32_MAX) | bit, bit);
+        r = add_rule(filter, number, n + 1, conditions);
+    }
     return r;
 }
 
 static int add_call(scmp_filter_ctx filter, const struct confine_syscall *call)
 {
     struct scmp_arg_cmp conditions[CONFINE_CONDITIONS_MAX];
+    const struct confine_condition *descriptor = NULL;
     unsigned n = 0;
-    if (call->conditions[0].comparison == CONFINE_DESCRIPTOR_FROM)
-        return add_descriptor_rules(filter, call->number, &call->conditions[0]);
-    for (size_t i = 0; i < CONFINE_CONDITIONS_MAX; i++)
-        if (translate(&call->conditions[i], &conditions[n]))
+    for (size_t i = 0; i < CONFINE_CONDITIONS_MAX; i++) {
+        const struct confine_condition *condition = &call->conditions[i];
+        if (condition->comparison == CONFINE_DESCRIPTOR_FROM) {
+            if (descriptor || condition->value == 0) /* a rule that is looser than it reads */
+                return -EINVAL;
+            descriptor = condition;
+        } else if (translate(condition, &conditions[n])) {
             n++;
-    return add_rule(filter, call->number, n, conditions);
+        }
+    }
+    return descriptor ? add_descriptor_rules(filter, call->number, n, conditions, descriptor) : add_rule(filter, call->number, n, conditions);
 }
 
 int confine_seccomp(const struct confine_profile *profile, struct error *err)

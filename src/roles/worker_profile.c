@@ -4,6 +4,7 @@
  *   - a half-connected or failed socket could be redialled with MSG_FASTOPEN or sendto, an unconnected UDP socket sends anywhere: no call
  *     takes an address; TCP_FASTOPEN_CONNECT, TCP_REPAIR and TCP_ULP can't be set, for parent and broker set the options of what they make
  *     and the one that is a worker's to set (how much wakes it) reaches nobody;
+ *   - connections inherit a listener's options, also those that a worker's successors accept: options are for connections only;
  *   - a hostile instance behind a unix socket could pass descriptors: recvmsg is for channels only (descriptor < IPC_SLOTS_END);
  *   - accept4 is for listeners only.
  * Code that is hijacked can't make its own executable either: no PROT_EXEC, from the basic group. */
@@ -23,8 +24,8 @@ static const struct confine_syscall calls[] = {
     CONFINE_ALLOW_IF(accept4, ON_LOW_DESCRIPTOR),
     CONFINE_ALLOW_IF(recvmsg, ON_LOW_DESCRIPTOR),
     CONFINE_ALLOW_IF(shutdown, ON_HIGH_DESCRIPTOR),
-    CONFINE_ALLOW_IF(setsockopt, { 1, CONFINE_EQUAL, SOL_SOCKET }, { 2, CONFINE_EQUAL, SO_RCVLOWAT }), /* gateway/patience.h */
-    CONFINE_ALLOW_IF(ioctl, { 1, CONFINE_EQUAL, TIOCOUTQ }), /* how much a slow client has yet to read */
+    CONFINE_ALLOW_IF(setsockopt, ON_HIGH_DESCRIPTOR, { 1, CONFINE_EQUAL, SOL_SOCKET }, { 2, CONFINE_EQUAL, SO_RCVLOWAT }), /* gateway/patience.h */
+    CONFINE_ALLOW_IF(ioctl, ON_HIGH_DESCRIPTOR, { 1, CONFINE_EQUAL, TIOCOUTQ }), /* how much a slow client has yet to read */
     CONFINE_ALLOW(ppoll), /* to wait for the keeper's answer in the middle of a handshake */
 #ifdef SYS_poll
     CONFINE_ALLOW(poll),

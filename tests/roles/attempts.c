@@ -90,6 +90,8 @@ ATTEMPT(setsockopt_ulp) { return syscall(SYS_setsockopt, w->connection, IPPROTO_
 ATTEMPT(setsockopt_mark) { return set_option(w->connection, SOL_SOCKET, SO_MARK); }
 ATTEMPT(setsockopt_device) { return set_option(w->connection, SOL_SOCKET, SO_BINDTODEVICE); }
 ATTEMPT(setsockopt_filter) { return set_option(w->connection, SOL_SOCKET, SO_ATTACH_FILTER); }
+/* Set for much, whom the worker's successors accept would never wake them. */
+ATTEMPT(setsockopt_that_connections_inherit) { return set_option(w->listener, SOL_SOCKET, SO_RCVLOWAT); }
 ATTEMPT(ioctl) { int n; return syscall(SYS_ioctl, w->connection, FIONREAD, &n); }
 /* Descriptors from elsewhere, or to where other rules hold. */
 ATTEMPT(recvmsg_from_instance) { return receive_message(w->unix_stream); }
@@ -163,7 +165,8 @@ const struct attempt attempts[] = {
     ENTRY(escape_fastopen_sendmsg_listener), ENTRY(escape_halfopen_redial_failed_socket), ENTRY(escape_halfopen_redial_by_sendmsg),
     ENTRY(escape_halfopen_fastopen_connect), ENTRY(escape_udp_sendto_elsewhere), ENTRY(escape_udp_sendmsg_elsewhere),
     ENTRY(escape_udp_sendmmsg_elsewhere), ENTRY(setsockopt_repair), ENTRY(setsockopt_ulp), ENTRY(setsockopt_mark), ENTRY(setsockopt_device),
-    ENTRY(setsockopt_filter), ENTRY(ioctl), ENTRY(recvmsg_from_instance), ENTRY(recvmmsg), ENTRY(recvfrom), ENTRY(accept_on_high),
+    ENTRY(setsockopt_filter), ENTRY(setsockopt_that_connections_inherit), ENTRY(ioctl), ENTRY(recvmsg_from_instance), ENTRY(recvmmsg),
+    ENTRY(recvfrom), ENTRY(accept_on_high),
     ENTRY(accept_old_call), ENTRY(dup), ENTRY(dup2), ENTRY(dup_by_fcntl), ENTRY(owner_by_fcntl), ENTRY(pidfd_getfd), ENTRY(openat), ENTRY(openat2),
 #ifdef SYS_open
     ENTRY(open),

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -53,12 +54,13 @@ static int do_honest_work(const struct attempt_world *w)
 {
     char byte;
     const int one = 1;
+    int queued;
     if (w->listener < 0 || w->listener >= IPC_SLOTS_END || w->broker >= IPC_SLOTS_END || w->connection < IPC_SLOTS_END)
         return SURVIVED;
     int client = accept4(w->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client < IPC_SLOTS_END || read(client, &byte, 1) != 1 || write(client, &byte, 1) != 1)
         return SURVIVED;
-    if (setsockopt(client, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one) < 0)
+    if (setsockopt(client, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one) < 0 || ioctl(client, TIOCOUTQ, &queued) < 0)
         return SURVIVED;
     void *memory = malloc(1 << 22);
     if (!memory || shutdown(client, SHUT_WR) < 0 || slots_close(w->listener) < 0)

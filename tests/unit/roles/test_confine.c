@@ -220,6 +220,7 @@ struct call {
 static const struct confine_syscall conditional[] = {
     CONFINE_ALLOW_IF(shutdown, { 0, CONFINE_DESCRIPTOR_FROM, 128 }),
     CONFINE_ALLOW_IF(accept4, { 0, CONFINE_BELOW, 128 }),
+    CONFINE_ALLOW_IF(setsockopt, { 0, CONFINE_DESCRIPTOR_FROM, 128 }, { 1, CONFINE_EQUAL, SOL_SOCKET }, { 2, CONFINE_EQUAL, SO_RCVLOWAT }),
     CONFINE_ALLOW_IF(socket, { 0, CONFINE_EQUAL, AF_UNIX }, { 1, CONFINE_MASKED, SOCK_STREAM, 0xf }),
 };
 static const struct confine_syscalls conditional_calls = CONFINE_GROUP(conditional);
@@ -242,6 +243,9 @@ static void a_call_passes_exactly_under_its_conditions(void **state)
         { SYS_shutdown, { 1UL << 32 | 3 }, false }, { SYS_shutdown, { 1UL << 31 | 3 }, false }, { SYS_shutdown, { ~0UL }, false },
         { SYS_shutdown, { 1UL << 32 | 128 }, false },
         { SYS_accept4, { 127 }, true }, { SYS_accept4, { 128 }, false }, { SYS_accept4, { 1UL << 32 }, false }, { SYS_accept4, { ~0UL }, false },
+        { SYS_setsockopt, { 128, SOL_SOCKET, SO_RCVLOWAT }, true }, { SYS_setsockopt, { 1 << 19, SOL_SOCKET, SO_RCVLOWAT }, true },
+        { SYS_setsockopt, { 127, SOL_SOCKET, SO_RCVLOWAT }, false }, { SYS_setsockopt, { 128, SOL_SOCKET, SO_RCVBUF }, false },
+        { SYS_setsockopt, { 128, IPPROTO_TCP, SO_RCVLOWAT }, false },
         { SYS_socket, { AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC }, true }, { SYS_socket, { AF_UNIX, SOCK_DGRAM }, false },
         { SYS_socket, { AF_INET, SOCK_STREAM }, false },
         { SYS_mmap, { 0, 4096, PROT_READ }, true }, { SYS_mmap, { 0, 4096, PROT_READ | PROT_EXEC }, false },
