@@ -1,9 +1,9 @@
 /* What the proof costs as a home lab grows far past one: 10^3 to 10^6 endpoints, up to 20,000 rules, three layers composed and compared.
  *
- * bench/proof [--json FILE] [ENDPOINTS RULES]. The world: endpoints with scattered addresses in four segments and in groups of Zipf-like sizes; one in
+ * bench/proof [--json FILE] [ENDPOINTS RULES]. The world: endpoints with scattered addresses, each in one of four segments and in a group, one in eight in a second one, of Zipf-like size; one in
  * a hundred is a server with a firewall; grants from groups, hosts and, seldom, segments to services, most of them to a few; one in twenty
- * is a web service behind two gateways. Each layer says it in its own words, as it would be rendered: the declaration rule by rule, the
- * mesh and the firewalls by destination with united sets of sources. One rule of the mesh is lost: the proof must find that.
+ * is a web service behind two gateways. Each layer says it in its own words, as it would be rendered: the declaration and the mesh grant
+ * by grant, the firewalls port by port with united sets of sources. One rule of the mesh is lost: the proof must find that.
  *
  * Beside it, the obvious way: every endpoint with every server and port in use, each layer's rules walked. It is run for as many pairs as
  * a second allows and said in whole for all of them. */
@@ -15,7 +15,7 @@
 #include "base/buf.h"
 #include "policy/verify.h"
 
-enum { SEGMENTS = 4, GATEWAYS = 2, GROUPS_OF_HOST = 3, WEB_ONE_IN = 20, ROUNDS = 3 };
+enum { SEGMENTS = 4, GATEWAYS = 2, GROUPS_OF_HOST = 2, WEB_ONE_IN = 20, ROUNDS = 3 };
 
 static uint64_t seed;
 
@@ -108,7 +108,7 @@ static void make_members(struct scene *s)
         segment_of[i] = below(10) < 7 ? 0 : 1 + below(SEGMENTS - 1);
         count[s->n_groups + segment_of[i]]++;
         for (uint32_t k = 0; k < GROUPS_OF_HOST; k++) {
-            group_of[i * GROUPS_OF_HOST + k] = k == 0 ? below(s->n_groups) : below(4) ? UINT32_MAX : zipf_below(s->n_groups);
+            group_of[i * GROUPS_OF_HOST + k] = k == 0 ? below(s->n_groups) : below(8) ? UINT32_MAX : zipf_below(s->n_groups);
             if (group_of[i * GROUPS_OF_HOST + k] != UINT32_MAX)
                 count[group_of[i * GROUPS_OF_HOST + k]]++;
         }
@@ -231,8 +231,23 @@ static int compare_grants(const void *a, const void *b)
     return (p > q) - (p < q);
 }
 
-/* As renderers put it: one rule per destination and port, with all that may send there. */
-static void render(struct scene *s, struct relation *relation, bool lose_one)
+/* As a mesh's policy says it: grant by grant, whole groups; but for one that is lost. */
+static void render_mesh(struct scene *s)
+{
+    for (uint32_t i = 0; i < s->n_rules; i++) {
+        const struct grant *g = &s->grants[i];
+        bool is_lost = i == 1;
+        buf_clear(&s->scratch);
+        append_sources(s, g, UINT32_MAX);
+        if (!g->web && !is_lost)
+            add_rule(s, &s->mesh, endpoint_address(g->server), g->protocol, g->port_first, g->port_last);
+        for (uint32_t k = 0; g->web && k < GATEWAYS; k++)
+            add_rule(s, &s->mesh, endpoint_address(k), RELATION_TCP, 443, 443);
+    }
+}
+
+/* As a host's firewall has it: one set per port of a server, with all that may send there. */
+static void render_firewalls(struct scene *s)
 {
     struct grant *sorted = malloc((size_t)s->n_rules * (1 + GATEWAYS) * sizeof *sorted);
     uint32_t n = 0;
@@ -251,10 +266,7 @@ static void render(struct scene *s, struct relation *relation, bool lose_one)
         buf_clear(&s->scratch);
         for (end = first; end < n && compare_grants(&sorted[first], &sorted[end]) == 0; end++)
             append_sources(s, &sorted[end], sorted[end].server);
-        if (!lose_one || first == 0 || relation_n_rules(relation) != 7)
-            add_rule(s, relation, endpoint_address(sorted[first].server), sorted[first].protocol, sorted[first].port_first, sorted[first].port_last);
-        else
-            lose_one = false;
+        add_rule(s, &s->firewall, endpoint_address(sorted[first].server), sorted[first].protocol, sorted[first].port_first, sorted[first].port_last);
     }
     free(sorted);
 }
@@ -289,8 +301,8 @@ static void scene_init(struct scene *s, uint32_t n_endpoints, uint32_t n_rules)
     make_grants(s);
     make_gateways(s);
     declare(s);
-    render(s, &s->mesh, true);
-    render(s, &s->firewall, false);
+    render_mesh(s);
+    render_firewalls(s);
     s->firewalls = arena_array(&s->arena, n_endpoints, const struct relation *);
     s->firewalls_lan = arena_array(&s->arena, n_endpoints, const struct relation *);
     demand(s->firewalls && s->firewalls_lan, "out of memory");

@@ -5,7 +5,7 @@
 #include <endian.h>
 #include <errno.h>
 
-enum { N_SIDES = 2, DIGIT_BITS = 11, SORT_SMALL = 64, MAPPED = 0xffff };
+enum { N_SIDES = 2, DIGIT_BITS = 11, DIGIT_MASK = (1 << DIGIT_BITS) - 1, SORT_FEW = 32, MAPPED = 0xffff };
 /* Ranges in all, and how many selectors the sweep may look at on its way, over and over: past either, the space is too big. */
 enum { SPACE_RANGES_MAX = 1 << 24, SPACE_STEPS_MAX = INT32_MAX };
 
@@ -22,6 +22,11 @@ struct item {
 };
 
 enum { ITEM_SINGLE = UINT32_MAX };
+
+/* The same of IPv4, half the size: of these there are most. */
+struct item_v4 {
+    uint32_t first, id, k;
+};
 
 /* A selector that holds the address where the sweep is. */
 struct active {
@@ -43,8 +48,10 @@ struct cutting {
     struct space *space;
     struct relation_selector *selectors;  /* by id */
     uint8_t *sides;                       /* by id: bit per side that uses it */
-    struct item *items, *spare;
-    size_t n_items, n_v4;
+    struct item *items, *spare;           /* of IPv6: first those below the mapped addresses */
+    struct item_v4 *v4;
+    unsigned v4_shift;                    /* to the first bits in which IPv4 addresses differ */
+    size_t n_items, n_low, n_v4;
     uint64_t n_steps;
     struct sweep_side side[N_SIDES];
 };
@@ -160,44 +167,126 @@ static int number_selectors(struct cutting *c)
 
 /* ---- sorting ---- */
 
-static uint64_t mapped_of(struct key key)
+static bool is_mapped(struct key key)
 {
-    return key.hi == 0 ? key.lo >> 32 : UINT64_MAX;
+    return key.hi == 0 && key.lo >> 32 == MAPPED;
 }
 
-/* IPv4 first in the list, as most are, each family in any order. */
-static int take_items(struct cutting *c)
+static int count_items(struct cutting *c)
 {
-    for (uint32_t id = 0; id < c->space->n_ids; id++)
-        c->n_items += c->selectors[id].n;
-    if (c->n_items > SPACE_RANGES_MAX)
-        return -E2BIG;
-    c->items = malloc((c->n_items + 1) * sizeof *c->items);
-    c->spare = malloc((c->n_items + 1) * sizeof *c->spare);
-    if (!c->items || !c->spare)
-        return -ENOMEM;
-    struct item *v4 = c->items, *end = c->items + c->n_items;
+    uint32_t any = 0, differ = 0;
     for (uint32_t id = 0; id < c->space->n_ids; id++) {
         const struct relation_selector *selector = &c->selectors[id];
         for (uint32_t k = 0; k < selector->n; k++) {
             struct key first = key_of(&selector->items[k].first);
-            struct item item = { first, id, is_same(first, key_of(&selector->items[k].last)) ? ITEM_SINGLE : k };
-            *(mapped_of(first) == MAPPED ? v4++ : --end) = item;
+            if (!is_mapped(first))
+                continue;
+            any = c->n_v4++ ? any : (uint32_t)first.lo;
+            differ |= any ^ (uint32_t)first.lo;
         }
+        c->n_items += selector->n;
+        if (c->n_items > SPACE_RANGES_MAX)
+            return -E2BIG;
     }
-    c->n_v4 = (size_t)(v4 - c->items);
-    return 0;
+    c->n_items -= c->n_v4;
+    for (c->v4_shift = 0; differ >> c->v4_shift >> DIGIT_BITS;)
+        c->v4_shift++;
+    c->items = malloc((c->n_items + 1) * sizeof *c->items);
+    c->spare = malloc((c->n_items + 1) * sizeof *c->spare);
+    c->v4 = malloc((c->n_v4 + 1) * sizeof *c->v4);
+    return c->items && c->spare && c->v4 ? 0 : -ENOMEM;
 }
 
-static void sort_small(struct item *items, size_t n)
+static void sum_digits(size_t count[static 1 << DIGIT_BITS])
+{
+    size_t at = 0;
+    for (size_t i = 0; i < 1 << DIGIT_BITS; i++) {
+        size_t here = count[i];
+        count[i] = at;
+        at += here;
+    }
+}
+
+/* IPv4 goes to its place by the first bits in which any differ; ends becomes where the items of each of these end. */
+static void take_items(struct cutting *c, size_t ends[static 1 << DIGIT_BITS])
+{
+    struct item *other = c->items;
+    memset(ends, 0, sizeof *ends << DIGIT_BITS);
+    for (uint32_t id = 0; id < c->space->n_ids; id++)
+        for (uint32_t i = 0; i < c->selectors[id].n; i++) {
+            struct key first = key_of(&c->selectors[id].items[i].first);
+            if (is_mapped(first))
+                ends[(uint32_t)first.lo >> c->v4_shift & DIGIT_MASK]++;
+        }
+    sum_digits(ends);
+    for (uint32_t id = 0; id < c->space->n_ids; id++) {
+        const struct relation_selector *selector = &c->selectors[id];
+        for (uint32_t i = 0; i < selector->n; i++) {
+            struct key first = key_of(&selector->items[i].first);
+            uint32_t k = is_same(first, key_of(&selector->items[i].last)) ? ITEM_SINGLE : i;
+            if (is_mapped(first))
+                c->v4[ends[(uint32_t)first.lo >> c->v4_shift & DIGIT_MASK]++] = (struct item_v4){ (uint32_t)first.lo, id, k };
+            else
+                *other++ = (struct item){ first, id, k };
+        }
+    }
+}
+
+static void sort_few_v4(struct item_v4 *items, size_t n)
 {
     for (size_t i = 1; i < n; i++) {
-        struct item item = items[i];
+        struct item_v4 item = items[i];
         size_t at = i;
-        for (; at && is_before(item.first, items[at - 1].first); at--)
+        for (; at && items[at - 1].first > item.first; at--)
             items[at] = items[at - 1];
         items[at] = item;
     }
+}
+
+/* By bytes from the last to the first, without those in which all are equal. */
+static void sort_v4(struct item_v4 *items, struct item_v4 *spare, size_t n)
+{
+    struct item_v4 *from = items, *to = spare;
+    uint32_t differ = 0;
+    for (size_t i = 1; i < n; i++)
+        differ |= items[i].first ^ items[0].first;
+    for (unsigned shift = 0; shift < 32; shift += 8) {
+        size_t count[256] = { 0 }, at = 0;
+        if ((differ >> shift & 0xff) == 0)
+            continue;
+        for (size_t i = 0; i < n; i++)
+            count[from[i].first >> shift & 0xff]++;
+        for (unsigned i = 0; i < ARRAY_SIZE(count); i++) {
+            size_t here = count[i];
+            count[i] = at;
+            at += here;
+        }
+        for (size_t i = 0; i < n; i++)
+            to[count[from[i].first >> shift & 0xff]++] = from[i];
+        struct item_v4 *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != items)
+        memcpy(items, from, n * sizeof *items);
+}
+
+/* What begins alike is small enough for the caches. */
+static int sort_all_v4(struct cutting *c, const size_t ends[static 1 << DIGIT_BITS])
+{
+    size_t most = 0;
+    for (size_t i = 0, first = 0; i < 1 << DIGIT_BITS; first = ends[i++])
+        most = ends[i] - first > most ? ends[i] - first : most;
+    struct item_v4 *spare = malloc((most + 1) * sizeof *spare);
+    if (!spare)
+        return -ENOMEM;
+    for (size_t i = 0, first = 0; i < 1 << DIGIT_BITS; first = ends[i++])
+        if (ends[i] - first <= SORT_FEW)
+            sort_few_v4(c->v4 + first, ends[i] - first);
+        else
+            sort_v4(c->v4 + first, spare, ends[i] - first);
+    free(spare);
+    return 0;
 }
 
 static uint64_t half_of(const struct item *item, bool hi)
@@ -205,61 +294,45 @@ static uint64_t half_of(const struct item *item, bool hi)
     return hi ? item->first.hi : item->first.lo;
 }
 
-/* By one digit, keeping the order of equal ones. */
-static void sort_digit(const struct item *items, size_t n, bool hi, unsigned shift, struct item *out)
+static void sort_items(struct cutting *c)
 {
-    size_t count[1 << DIGIT_BITS] = { 0 }, at = 0;
-    for (size_t i = 0; i < n; i++)
-        count[half_of(&items[i], hi) >> shift & (ARRAY_SIZE(count) - 1)]++;
-    for (size_t i = 0; i < ARRAY_SIZE(count); i++) {
-        size_t here = count[i];
-        count[i] = at;
-        at += here;
-    }
-    for (size_t i = 0; i < n; i++)
-        out[count[half_of(&items[i], hi) >> shift & (ARRAY_SIZE(count) - 1)]++] = items[i];
-}
-
-/* By digits from the last to the first, without those in which all are equal: of mesh addresses that is most. The result is in items. */
-static void sort_items(struct item *items, struct item *spare, size_t n)
-{
-    struct item *from = items, *to = spare;
     uint64_t differ[2] = { 0, 0 };
-    if (n <= SORT_SMALL) {
-        sort_small(items, n);
-        return;
-    }
-    for (size_t i = 1; i < n; i++) {
-        differ[0] |= items[i].first.lo ^ items[0].first.lo;
-        differ[1] |= items[i].first.hi ^ items[0].first.hi;
+    for (size_t i = 1; i < c->n_items; i++) {
+        differ[0] |= c->items[i].first.lo ^ c->items[0].first.lo;
+        differ[1] |= c->items[i].first.hi ^ c->items[0].first.hi;
     }
     for (unsigned half = 0; half < ARRAY_SIZE(differ); half++)
         for (unsigned shift = 0; shift < 64; shift += DIGIT_BITS) {
-            if ((differ[half] >> shift & ((1 << DIGIT_BITS) - 1)) == 0)
+            size_t count[1 << DIGIT_BITS] = { 0 };
+            if ((differ[half] >> shift & DIGIT_MASK) == 0)
                 continue;
-            sort_digit(from, n, half == 1, shift, to);
-            struct item *swap = from;
-            from = to;
-            to = swap;
+            for (size_t i = 0; i < c->n_items; i++)
+                count[half_of(&c->items[i], half == 1) >> shift & DIGIT_MASK]++;
+            sum_digits(count);
+            for (size_t i = 0; i < c->n_items; i++)
+                c->spare[count[half_of(&c->items[i], half == 1) >> shift & DIGIT_MASK]++] = c->items[i];
+            struct item *swap = c->items;
+            c->items = c->spare;
+            c->spare = swap;
         }
-    if (from != items)
-        memcpy(items, from, n * sizeof *items);
+    while (c->n_low < c->n_items && is_before(c->items[c->n_low].first, borders[0]))
+        c->n_low++;
 }
 
-/* What lies below the mapped addresses of the other family, in order, before them. */
-static void sort_families(struct cutting *c)
+/* The i-th of all, in the order of the axis. */
+static struct item item_at(const struct cutting *c, size_t i)
 {
-    size_t n_v4 = c->n_v4, n_low = 0, n_other = c->n_items - n_v4;
-    struct item *other = c->items + n_v4;
-    sort_items(c->items, c->spare, n_v4);
-    sort_items(other, c->spare, n_other);
-    while (n_low < n_other && is_before(other[n_low].first, borders[0]))
-        n_low++;
-    if (n_low == 0)
-        return;
-    memcpy(c->spare, other, n_low * sizeof *other);
-    memmove(c->items + n_low, c->items, n_v4 * sizeof *c->items);
-    memcpy(c->items, c->spare, n_low * sizeof *c->items);
+    if (i < c->n_low)
+        return c->items[i];
+    if (i >= c->n_low + c->n_v4)
+        return c->items[i - c->n_v4];
+    const struct item_v4 *v4 = &c->v4[i - c->n_low];
+    return (struct item){ { 0, (uint64_t)MAPPED << 32 | v4->first }, v4->id, v4->k };
+}
+
+static size_t count_all(const struct cutting *c)
+{
+    return c->n_items + c->n_v4;
 }
 
 /* ---- the sweep ---- */
@@ -368,9 +441,12 @@ static bool next_change(const struct cutting *c, size_t at, struct key *ret)
             if (is_before(c->side[s].active[i].last, soonest))
                 soonest = c->side[s].active[i].last;
     bool ends = key_step(&soonest);
-    if (at < c->n_items && (!ends || is_before(c->items[at].first, soonest))) {
-        *ret = c->items[at].first;
-        return true;
+    if (at < count_all(c)) {
+        struct key begins = item_at(c, at).first;
+        if (!ends || is_before(begins, soonest)) {
+            *ret = begins;
+            return true;
+        }
     }
     *ret = soonest;
     return ends;
@@ -384,8 +460,12 @@ static int sweep(struct cutting *c)
     do {
         for (unsigned i = 0; i < N_SIDES; i++)
             retire(&c->side[i], start);
-        for (; r == 0 && at < c->n_items && is_same(c->items[at].first, start); at++)
-            r = activate_item(c, &c->items[at]);
+        for (; r == 0 && at < count_all(c); at++) {
+            struct item item = item_at(c, at);
+            if (!is_same(item.first, start))
+                break;
+            r = activate_item(c, &item);
+        }
         c->n_steps += c->side[0].n + c->side[1].n;
         if (r == 0 && c->n_steps > SPACE_STEPS_MAX)
             r = -E2BIG;
@@ -467,12 +547,17 @@ static int index_part(struct space_part *part, struct space_lists *lists, uint32
 
 static int cut(struct cutting *c)
 {
+    size_t ends[1 << DIGIT_BITS];
     int r = number_selectors(c);
     if (r == 0)
-        r = take_items(c);
+        r = count_items(c);
     if (r < 0)
         return r;
-    sort_families(c);
+    take_items(c, ends);
+    r = sort_all_v4(c, ends);
+    if (r < 0)
+        return r;
+    sort_items(c);
     r = sweep_prepare(c);
     if (r == 0)
         r = sweep(c);
@@ -487,6 +572,7 @@ static void cutting_deinit(struct cutting *c)
     free(c->sides);
     free(c->items);
     free(c->spare);
+    free(c->v4);
     for (unsigned i = 0; i < N_SIDES; i++) {
         free(c->side[i].active);
         free(c->side[i].list);
