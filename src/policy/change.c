@@ -165,7 +165,7 @@ static bool blame(const struct finding *f, struct change_entry *e, enum change_c
 {
     e->cause = cause;
     e->is_in_before = !f->is_gain && !others;
-    e->line = e->is_in_before || f->is_gain ? own.line : others->line;
+    e->line = !f->is_gain && others ? others->line : own.line;
     return true;
 }
 
