@@ -92,13 +92,13 @@ static void finish(struct parent *parent)
         log_warning("the declaration in force stays: revision %s", parent->current->revision);
     if (parent->state == PARENT_SERVING && reload->is_change)
         notify_manager("READY=1");
+    if (reload->status == 0 && parent->current)
+        generation_keep_source(parent->current, parent->options.state_directory);
     for (uint32_t i = 0; i < reload->n_answered; i++)
         answer(parent, reload->askers[i]);
     reload->n_askers -= reload->n_answered;
     memmove(reload->askers, reload->askers + reload->n_answered, reload->n_askers * sizeof reload->askers[0]);
     reload->n_answered = 0;
-    if (reload->status == 0 && parent->current)
-        generation_keep_source(parent->current, parent->options.state_directory);
     if (parent->state == PARENT_STARTING && !parent->current)
         parent_stop(parent, reload->status, 0);
     else if (reload->n_askers > 0)

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from access.asking import HOMELAB, run
+from lib.process import wait_until
 
 with open(HOMELAB, encoding="utf-8") as _file:
     TEXT = _file.read()
@@ -132,6 +133,7 @@ def test_a_wrong_file_ends_with_2(directory):
 def test_what_is_in_force_is_kept_for_the_next_plan(gateway):
     gw = gateway()
     applied = os.path.join(gw.state_directory, "applied.yml")
+    wait_until(lambda: os.path.exists(applied), what="what is in force is kept")
     with open(applied, encoding="utf-8") as kept, open(gw.file, encoding="utf-8") as file:
         assert kept.read() == file.read()
     assert os.stat(applied).st_mode & 0o777 == 0o600
