@@ -115,6 +115,7 @@ int cli_mesh_rendered_relation(const struct model *model, struct relation *relat
 {
     cleanup_buf struct buf text;
     buf_init(&text, MESH_TEXT_MAX);
-    int r = render_headscale(model, STR_NONE, &text, err); /* whatever users there are; the grants are the same */
+    /* Headscale's has whatever users there are; the grants are the same. */
+    int r = render_mesh_policy(model, &(struct render_mesh_options){ .dialect = RENDER_HEADSCALE, .without_tests = true }, &text, err);
     return r ? r : cli_mesh_relation(model, buf_str(&text), "tailscale.hujson", relation, err);
 }

@@ -145,118 +145,27 @@ static int destination_at(struct tailscale_filter *f, uint32_t rule_index, uint3
     return ranges_for_node(f, to, node, false) ? f->scratch.error : -E2BIG;
 }
 
+int filter_visit_destination(struct tailscale_filter *f, uint32_t node, uint32_t rule, uint32_t d, tailscale_visitor visit, void *context)
+{
+    const struct destination *destination = &f->policy->rules[rule].destinations[d];
+    const struct resolved *sources = &f->rules[rule].sources;
+    struct tailscale_pass pass = { .node = node, .rule = rule, .sources = sources->ranges, .n_sources = sources->n,
+                                   .services = destination->services, .n_services = destination->n_services };
+    if (!destination->n_services || !pass.n_sources)
+        return 0;
+    int r = filter_work(f, 1) ? destination_at(f, rule, d, node, &pass) : -E2BIG;
+    if (r)
+        return r;
+    pass.destinations = f->scratch.items;
+    pass.n_destinations = f->scratch.n;
+    return pass.n_sources && pass.n_destinations ? visit(context, &pass) : 0;
+}
+
 int tailscale_filter_visit(struct tailscale_filter *f, uint32_t node, tailscale_visitor visit, void *context)
 {
-    for (uint32_t i = 0; i < f->policy->n_rules; i++) {
-        const struct rule *rule = &f->policy->rules[i];
-        for (uint32_t d = 0; d < rule->n_destinations; d++) {
-            const struct destination *destination = &rule->destinations[d];
-            struct tailscale_pass pass = { .node = node, .rule = i, .sources = f->rules[i].sources.ranges, .n_sources = f->rules[i].sources.n,
-                                           .services = destination->services, .n_services = destination->n_services };
-            if (!destination->n_services || !pass.n_sources)
-                continue;
-            int r = filter_work(f, 1) ? destination_at(f, i, d, node, &pass) : -E2BIG;
-            if (r)
-                return r;
-            pass.destinations = f->scratch.items;
-            pass.n_destinations = f->scratch.n;
-            r = pass.n_sources && pass.n_destinations ? visit(context, &pass) : 0;
-            if (r)
-                return r;
-        }
-    }
-    return 0;
-}
-
-/* ---- as a layer ---- */
-
-struct relation_builder {
-    struct tailscale_filter *f;
-    const char *file;
-    struct relation *relation;
-    uint32_t *reasons;           /* of rules, + 1; 0: not made yet */
-    struct ranges reached;       /* what the node has behind it: its addresses and routes */
-    struct ranges family, cut, from; /* scratch */
-};
-
-static int reason_of(struct relation_builder *b, uint32_t rule, uint32_t *ret)
-{
-    if (b->reasons[rule] == 0) {
-        const struct rule *r = &b->f->policy->rules[rule];
-        uint32_t reason;
-        int added = relation_add_reason(b->relation, (struct relation_reason){ str_of(b->file), r->at.line, r->title }, &reason);
-        if (added)
-            return added;
-        b->reasons[rule] = reason + 1;
-    }
-    *ret = b->reasons[rule] - 1;
-    return 0;
-}
-
-static int service_add(struct relation_builder *b, const struct tailscale_service *service, struct relation_rule rule)
-{
     int r = 0;
-    for (uint32_t i = 0; i < service->n_protocols && r == 0; i++) {
-        uint8_t protocol = service->protocols[i];
-        bool has_ports = protocol == 6 || protocol == 17 || protocol == 132;
-        rule.protocol_first = rule.protocol_last = protocol;
-        rule.port_first = has_ports ? service->port_first : 0;
-        rule.port_last = has_ports ? service->port_last : RELATION_PORT_MAX;
-        r = relation_add_rule(b->relation, &rule);
-    }
-    return r;
-}
-
-/* Of one family: an address of the other one is no address to send from. What a node sends to itself is no flow. */
-static int family_add(struct relation_builder *b, const struct tailscale_pass *pass, const struct relation_range *family)
-{
-    const struct tailscale_node *node = &b->f->nodes->nodes[pass->node];
-    struct relation_rule rule = { 0 };
-    b->cut.n = b->from.n = b->family.n = 0;
-    ranges_intersect(pass->destinations, pass->n_destinations, b->reached.items, b->reached.n, &b->family);
-    ranges_intersect(b->family.items, b->family.n, family, 1, &b->cut);
-    ranges_intersect(pass->sources, pass->n_sources, family, 1, &b->from);
-    ranges_subtract(&b->from, node->addresses, node->n_addresses);
-    int r = b->cut.error ? b->cut.error : b->from.error ? b->from.error : b->family.error;
-    if (r || b->cut.n == 0 || b->from.n == 0)
-        return r;
-    r = relation_add_selector(b->relation, b->from.items, b->from.n, &rule.source);
-    if (r == 0)
-        r = relation_add_selector(b->relation, b->cut.items, b->cut.n, &rule.destination);
-    if (r == 0)
-        r = reason_of(b, pass->rule, &rule.reason);
-    for (uint32_t i = 0; i < pass->n_services && r == 0; i++)
-        r = service_add(b, &pass->services[i], rule);
-    return r;
-}
-
-static int pass_add(void *context, const struct tailscale_pass *pass)
-{
-    int r = family_add(context, pass, &relation_all_v4);
-    return r ? r : family_add(context, pass, &relation_all_v6);
-}
-
-int tailscale_filter_relation(struct tailscale_filter *f, const char *file, struct relation *relation)
-{
-    struct relation_builder b = { .f = f, .file = file, .relation = relation };
-    b.reasons = calloc((size_t)f->policy->n_rules + 1, sizeof *b.reasons);
-    ranges_init(&b.reached, FILTER_RANGES_MAX);
-    ranges_init(&b.cut, FILTER_RANGES_MAX);
-    ranges_init(&b.from, FILTER_RANGES_MAX);
-    ranges_init(&b.family, FILTER_RANGES_MAX);
-    int r = b.reasons ? 0 : -ENOMEM;
-    for (uint32_t i = 0; i < f->nodes->n_nodes && r == 0; i++) {
-        const struct tailscale_node *node = &f->nodes->nodes[i];
-        b.reached.n = 0;
-        ranges_add_all(&b.reached, node->addresses, node->n_addresses);
-        ranges_add_all(&b.reached, node->routes, node->n_routes);
-        ranges_normalise(&b.reached);
-        r = b.reached.error ? b.reached.error : tailscale_filter_visit(f, i, pass_add, &b);
-    }
-    free(b.reasons);
-    ranges_deinit(&b.reached);
-    ranges_deinit(&b.cut);
-    ranges_deinit(&b.from);
-    ranges_deinit(&b.family);
+    for (uint32_t i = 0; i < f->policy->n_rules && r == 0; i++)
+        for (uint32_t d = 0; d < f->policy->rules[i].n_destinations && r == 0; d++)
+            r = filter_visit_destination(f, node, i, d, visit, context);
     return r;
 }

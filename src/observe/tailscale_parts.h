@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "base/buf.h"
 #include "base/table.h"
 #include "observe/hujson.h"
 #include "observe/ranges.h"
@@ -196,4 +197,6 @@ int filter_resolve_rules(struct tailscale_filter *f) must_check;
 /* A selector that is no ANY, SELF or internet as a source or destination. */
 int filter_resolve(struct tailscale_filter *f, const struct selector *selector, struct resolved *ret) must_check;
 int filter_keep(struct tailscale_filter *f, struct ranges *ranges, struct resolved *ret) must_check;
+/* What one destination of a rule lets in at the node. */
+int filter_visit_destination(struct tailscale_filter *f, uint32_t node, uint32_t rule, uint32_t d, tailscale_visitor visit, void *context) must_check;
 int filter_run_tests(struct tailscale_filter *f) must_check;

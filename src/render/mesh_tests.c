@@ -331,7 +331,7 @@ static void test_write(struct tester *t, const struct side *from, unsigned trans
     struct buf accept, deny;
     buf_init(&accept, TESTS_MEMORY_MAX);
     buf_init(&deny, TESTS_MEMORY_MAX);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n && t->n_work < TESTS_WORK_MAX && t->n_targets < TESTS_TARGETS_MAX; i++)
         if (may_be_target(t, &to[i]))
             targets_collect(t, from, &to[i], transport, &accept, &deny);
     if (accept.len || deny.len) {

@@ -118,7 +118,7 @@ static int users_check(const struct model *model, const struct render_mesh_optio
     return r;
 }
 
-static int sections_write(struct writer *w, const struct flows *flows, bool is_part)
+static int sections_write(struct writer *w, const struct flows *flows, const struct render_mesh_options *options)
 {
     int r = mesh_grants_init(&w->grants, w->model, flows);
     if (r)
@@ -127,15 +127,15 @@ static int sections_write(struct writer *w, const struct flows *flows, bool is_p
     for (uint32_t i = 0; i < w->grants.n; i++)
         grant_write(w, &w->grants.items[i]);
     r = w->list->error;
-    if (r == 0)
-        r = mesh_tests_write(&w->text, flows, &w->grants, is_part, &w->sections->tests);
+    if (r == 0 && !options->without_tests)
+        r = mesh_tests_write(&w->text, flows, &w->grants, options->is_part, &w->sections->tests);
     if (r == 0)
         r = names_write(w);
     mesh_grants_deinit(&w->grants);
     return r;
 }
 
-static int sections_of_flows(struct writer *w, bool is_part)
+static int sections_of_flows(struct writer *w, const struct render_mesh_options *options)
 {
     struct grants grants;
     int r = grants_init(&grants, w->model);
@@ -144,7 +144,7 @@ static int sections_of_flows(struct writer *w, bool is_part)
     struct flows flows;
     r = flows_init(&flows, &grants, MODEL_NONE);
     if (r == 0) {
-        r = sections_write(w, &flows, is_part);
+        r = sections_write(w, &flows, options);
         flows_deinit(&flows);
     }
     grants_deinit(&grants);
@@ -164,7 +164,7 @@ int render_mesh_sections_make(const struct model *model, const struct render_mes
     if (r == 0)
         r = mesh_text_init(&w.text, model);
     if (r == 0)
-        r = sections_of_flows(&w, options->is_part);
+        r = sections_of_flows(&w, options);
     mesh_text_deinit(&w.text);
     table_deinit(&w.said);
     arena_deinit(&w.arena);
@@ -202,7 +202,7 @@ static void section_write(struct buf *out, const char *name, const char *open, c
     buf_printf(out, "%s%s%s\n", lines->len ? "  " : "", close, end);
 }
 
-static int file_write(const struct model *model, const struct render_mesh_options *options, struct buf *out, struct error *err)
+int render_mesh_policy(const struct model *model, const struct render_mesh_options *options, struct buf *out, struct error *err)
 {
     struct render_mesh_sections sections;
     int r = render_mesh_sections_make(model, options, &sections, err);
@@ -221,10 +221,10 @@ static int file_write(const struct model *model, const struct render_mesh_option
 
 int render_tailscale(const struct model *model, struct str revision, struct buf *out, struct error *err)
 {
-    return file_write(model, &(struct render_mesh_options){ .dialect = RENDER_TAILSCALE, .revision = revision }, out, err);
+    return render_mesh_policy(model, &(struct render_mesh_options){ .dialect = RENDER_TAILSCALE, .revision = revision }, out, err);
 }
 
 int render_headscale(const struct model *model, struct str revision, struct buf *out, struct error *err)
 {
-    return file_write(model, &(struct render_mesh_options){ .dialect = RENDER_HEADSCALE, .revision = revision }, out, err);
+    return render_mesh_policy(model, &(struct render_mesh_options){ .dialect = RENDER_HEADSCALE, .revision = revision }, out, err);
 }

@@ -14,6 +14,7 @@ enum render_mesh_dialect { RENDER_TAILSCALE, RENDER_HEADSCALE };
 struct render_mesh_options {
     enum render_mesh_dialect dialect;
     struct str revision;          /* hex digest of the declaration, for the header; may be empty */
+    bool without_tests;           /* what is read back at once needs none */
     bool is_part;                 /* other grants stand beside these: only what expect: forbids is tested to be denied */
 };
 
@@ -32,5 +33,6 @@ void render_mesh_sections_deinit(struct render_mesh_sections *sections);
 /* The header's lines, each after "// ". */
 void render_mesh_header_write(struct buf *out, const struct model *model, const struct render_mesh_options *options);
 /* The whole file. */
+int render_mesh_policy(const struct model *model, const struct render_mesh_options *options, struct buf *out, struct error *err) must_check;
 int render_tailscale(const struct model *model, struct str revision, struct buf *out, struct error *err) must_check;
 int render_headscale(const struct model *model, struct str revision, struct buf *out, struct error *err) must_check;
