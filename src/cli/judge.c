@@ -184,7 +184,7 @@ static int judge_declared(struct judgement *j)
 static int judge_layers(struct judgement *j)
 {
     struct error err = { "they are too much to work out" };
-    int r = layers_init(&j->layers, &j->access, &err);
+    int r = layers_init(&j->layers, &j->access, NULL, &err);
     if (r == 0)
         r = verify(&j->layers.all, &j->proof);
     j->is_proof_known = r == 0;

@@ -119,13 +119,13 @@ static int read_firewall(struct layers *l, uint32_t host, struct error *err)
     return r;
 }
 
-static int read_firewalls(struct layers *l, struct error *err)
+static int read_firewalls(struct layers *l, const bool *wanted, struct error *err)
 {
     const struct model *m = l->access->model;
     uint32_t n = 0;
     int r = 0;
     for (uint32_t i = 0; i < m->n_hosts; i++)
-        n += has_firewall(&m->hosts[i]);
+        n += has_firewall(&m->hosts[i]) && (!wanted || wanted[i]);
     if ((uint64_t)n * l->access->sources.n > LAYERS_WORK_MAX) {
         error_set(err, "%u firewalls for %u sources are too many to judge here", n, l->access->sources.n);
         return -E2BIG;
@@ -137,27 +137,27 @@ static int read_firewalls(struct layers *l, struct error *err)
     if (!l->firewalls || !l->firewalls_lan || !l->firewall_of || !l->firewall_lan_of)
         return -ENOMEM;
     for (uint32_t i = 0; r == 0 && i < m->n_hosts; i++)
-        if (has_firewall(&m->hosts[i]))
+        if (has_firewall(&m->hosts[i]) && (!wanted || wanted[i]))
             r = read_firewall(l, i, err);
     return r;
 }
 
 /* ---- the whole ---- */
 
-static int read_layers(struct layers *l, struct error *err)
+static int read_layers(struct layers *l, const bool *wanted, struct error *err)
 {
     int r = read_mesh(l, err);
     if (r == 0)
-        r = read_firewalls(l, err);
+        r = read_firewalls(l, wanted, err);
     return r == 0 ? read_gateways(l, err) : r;
 }
 
-int layers_init(struct layers *ret, const struct access *access, struct error *err)
+int layers_init(struct layers *ret, const struct access *access, const bool *wanted, struct error *err)
 {
     struct layers l = { .access = access };
     arena_init(&l.arena, 0);
     relation_init(&l.mesh);
-    int r = read_layers(&l, err);
+    int r = read_layers(&l, wanted, err);
     if (r < 0) {
         if (r == -ENOMEM)
             error_set(err, "out of memory");

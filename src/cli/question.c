@@ -1,6 +1,40 @@
 /* Asking by every address, and the words for what was answered. */
 #include "cli/question.h"
 
+#include <errno.h>
+
+/* ---- the layers on the way ---- */
+
+static void want_lan_host(const struct model *m, const struct party_asked *asked, bool *wanted)
+{
+    for (uint32_t i = 0; i < m->n_hosts; i++)
+        for (uint32_t k = 0; k < m->hosts[i].lan.n; k++)
+            wanted[i] |= asked->n_to && address_prefix_contains(&m->hosts[i].lan.items[k], &asked->to[0]);
+}
+
+int question_layers_init(struct layers *ret, const struct access *access, const struct parties *parties, struct error *err)
+{
+    const struct model *m = access->model;
+    struct arena arena;
+    arena_init(&arena, 0);
+    bool *wanted = arena_array(&arena, m->n_hosts, bool);
+    for (uint32_t i = 0; wanted && i < m->n_hosts; i++)
+        wanted[i] = m->hosts[i].gateway;
+    for (uint32_t i = 0; wanted && i < parties->n_asked; i++) {
+        const struct party_asked *asked = &parties->asked[i];
+        const struct model_indexes none = { 0 }, *hosts = asked->service != MODEL_NONE ? &m->services[asked->service].hosts : &none;
+        for (uint32_t k = 0; k < hosts->n; k++)
+            wanted[hosts->items[k]] = true;
+        if (asked->host != MODEL_NONE)
+            wanted[asked->host] = true;
+        else if (!asked->is_web)
+            want_lan_host(m, asked, wanted);
+    }
+    int r = wanted ? layers_init(ret, access, wanted, err) : -ENOMEM;
+    arena_deinit(&arena);
+    return r;
+}
+
 /* ---- asking ---- */
 
 static void take(struct question_result *result, const struct explain_path *path)

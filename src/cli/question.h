@@ -19,6 +19,8 @@ struct question_result {
     bool stays_on_host;
 };
 
+/* The layers that the parties' questions come to: of firewalls, only those on the way. As layers_init. */
+int question_layers_init(struct layers *ret, const struct access *access, const struct parties *parties, struct error *err) must_check;
 /* over: a surface, or MODEL_NONE for any that may serve it. */
 void question_ask(const struct layers *layers, const struct party_asker *asker, const struct party_asked *asked, uint32_t over,
                   struct question_result *ret);

@@ -84,17 +84,13 @@ static bool set_who(const struct model *m, const struct parties *parties, struct
 
 /* ---- trying it ---- */
 
-static bool is_yes(const struct layers *layers, const char *from, const char *to, uint32_t over)
+static bool is_yes(const struct layers *layers, const struct parties *parties, uint32_t over)
 {
-    cleanup_parties struct parties parties = { 0 };
-    struct error err;
-    if (parties_read(layers->access, from, to, &parties, &err) < 0)
-        return false;
     bool is_any = false;
-    for (uint32_t i = 0; i < parties.n_askers; i++)
-        for (uint32_t k = 0; k < parties.n_asked; k++) {
+    for (uint32_t i = 0; i < parties->n_askers; i++)
+        for (uint32_t k = 0; k < parties->n_asked; k++) {
             struct question_result result;
-            question_ask(layers, &parties.askers[i], &parties.asked[k], over, &result);
+            question_ask(layers, &parties->askers[i], &parties->asked[k], over, &result);
             if (result.answer != QUESTION_YES && result.answer != QUESTION_UNKNOWN)
                 return false;
             is_any |= result.answer == QUESTION_YES;
@@ -108,6 +104,7 @@ static int try_it(const struct model *before, const char *from, const char *to, 
     struct error err = { "" };
     cleanup_access struct access access = { 0 };
     cleanup_layers struct layers layers = { 0 };
+    cleanup_parties struct parties parties = { 0 };
     int e = model_read(buf_str(&r->amend.source), before->file, &r->model, &findings);
     bool is_right = e == 0;
     model_findings_deinit(&findings);
@@ -115,8 +112,10 @@ static int try_it(const struct model *before, const char *from, const char *to, 
         return e < 0 ? e : 0;
     e = access_init(&access, r->model, NULL);
     if (e == 0)
-        e = layers_init(&layers, &access, &err);
-    if (e == 0 && is_yes(&layers, from, to, over))
+        e = parties_read(&access, from, to, &parties, &err);
+    if (e == 0)
+        e = question_layers_init(&layers, &access, &parties, &err);
+    if (e == 0 && is_yes(&layers, &parties, over))
         e = change_init(&r->change, before, r->model);
     else
         return e == -EINVAL ? 0 : e;

@@ -488,9 +488,9 @@ static int why(const struct why_options *given, const struct model *model, struc
         return CLI_UNKNOWN;
     int r = access_init(&access, model, NULL);
     if (r == 0)
-        r = layers_init(&layers, &access, &err);
-    if (r == 0)
         r = parties_read(&access, given->from, given->to, &parties, &err);
+    if (r == 0)
+        r = question_layers_init(&layers, &access, &parties, &err);
     if (r == 0)
         r = explain(&a, arena);
     buf_init(&a.out, CLI_OUTPUT_MAX);
