@@ -37,8 +37,11 @@ struct active {
 struct sweep_side {
     struct space_part *part;
     struct active *active;  /* by id */
-    uint32_t *list;         /* their ids: scratch of as many */
     uint32_t n, max;
+    uint32_t *singles;      /* ids that hold this one address only, ascending */
+    uint32_t n_singles, max_singles;
+    uint32_t *list;         /* scratch of as many as both */
+    uint32_t around;        /* + 1: the class of the active ones without singles; 0: not known */
     struct space_lists lists;
     uint32_t *class_of_single; /* by id: of the addresses in that one selector alone, + 1 */
     bool is_changed;
@@ -172,24 +175,38 @@ static bool is_mapped(struct key key)
     return key.hi == 0 && key.lo >> 32 == MAPPED;
 }
 
+/* How many of a selector's ranges lie before a place. */
+static uint32_t count_before(const struct relation_selector *selector, struct key place)
+{
+    uint32_t first = 0, end = selector->n;
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        if (is_before(key_of(&selector->items[middle].first), place))
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
+/* The first bits in which any differ are those in which the least and the greatest do. */
 static int count_items(struct cutting *c)
 {
-    uint32_t any = 0, differ = 0;
+    uint32_t least = UINT32_MAX, greatest = 0;
     for (uint32_t id = 0; id < c->space->n_ids; id++) {
         const struct relation_selector *selector = &c->selectors[id];
-        for (uint32_t k = 0; k < selector->n; k++) {
-            struct key first = key_of(&selector->items[k].first);
-            if (!is_mapped(first))
-                continue;
-            any = c->n_v4++ ? any : (uint32_t)first.lo;
-            differ |= any ^ (uint32_t)first.lo;
+        uint32_t first = count_before(selector, borders[0]), end = count_before(selector, borders[1]);
+        if (first < end) {
+            uint32_t low = (uint32_t)key_of(&selector->items[first].first).lo, high = (uint32_t)key_of(&selector->items[end - 1].first).lo;
+            least = low < least ? low : least;
+            greatest = high > greatest ? high : greatest;
         }
-        c->n_items += selector->n;
-        if (c->n_items > SPACE_RANGES_MAX)
+        c->n_v4 += end - first;
+        c->n_items += selector->n - (end - first);
+        if (c->n_items + c->n_v4 > SPACE_RANGES_MAX)
             return -E2BIG;
     }
-    c->n_items -= c->n_v4;
-    for (c->v4_shift = 0; differ >> c->v4_shift >> DIGIT_BITS;)
+    for (c->v4_shift = 0; (least ^ greatest) >> c->v4_shift >> DIGIT_BITS;)
         c->v4_shift++;
     c->items = malloc((c->n_items + 1) * sizeof *c->items);
     c->spare = malloc((c->n_items + 1) * sizeof *c->spare);
@@ -362,50 +379,102 @@ static void begin_interval(struct space_part *part, struct key start, uint32_t c
         put_interval(part, start, class_index);
 }
 
-static int activate(struct sweep_side *side, uint32_t id, struct key last)
+static int make_room(struct sweep_side *side)
 {
     if (side->n == side->max) {
         uint32_t max = side->max ? side->max * 2 : 64;
         struct active *active = realloc(side->active, max * sizeof *active);
-        uint32_t *list = active ? realloc(side->list, max * sizeof *list) : NULL;
-        if (active)
-            side->active = active;
-        if (!list)
+        if (!active)
             return -ENOMEM;
-        side->list = list;
+        side->active = active;
         side->max = max;
     }
+    if (side->n_singles == side->max_singles) {
+        uint32_t max = side->max_singles ? side->max_singles * 2 : 64;
+        uint32_t *singles = realloc(side->singles, max * sizeof *singles);
+        if (!singles)
+            return -ENOMEM;
+        side->singles = singles;
+        side->max_singles = max;
+    }
+    uint32_t *list = realloc(side->list, ((size_t)side->max + side->max_singles) * sizeof *list);
+    if (!list)
+        return -ENOMEM;
+    side->list = list;
+    return 0;
+}
+
+static int activate(struct sweep_side *side, uint32_t id, struct key last)
+{
+    int r = side->n == side->max || !side->list ? make_room(side) : 0;
+    if (r < 0)
+        return r;
     uint32_t at = side->n++;
     for (; at && side->active[at - 1].id > id; at--)
         side->active[at] = side->active[at - 1];
     side->active[at] = (struct active){ last, id };
     side->is_changed = true;
+    side->around = 0;
     return 0;
 }
 
-/* Drops what ended before start. */
+static int hold_single(struct sweep_side *side, uint32_t id)
+{
+    int r = side->n_singles == side->max_singles || !side->list ? make_room(side) : 0;
+    if (r < 0)
+        return r;
+    uint32_t at = side->n_singles++;
+    for (; at && side->singles[at - 1] > id; at--)
+        side->singles[at] = side->singles[at - 1];
+    side->singles[at] = id;
+    side->is_changed = true;
+    return 0;
+}
+
+/* Drops what ended before start: what held the address before it alone, too. */
 static void retire(struct sweep_side *side, struct key start)
 {
     uint32_t out = 0;
     for (uint32_t i = 0; i < side->n; i++)
         if (!is_before(side->active[i].last, start))
             side->active[out++] = side->active[i];
-    side->is_changed |= out != side->n;
+    if (out != side->n)
+        side->around = 0;
+    side->is_changed = out != side->n || side->n_singles;
     side->n = out;
+    side->n_singles = 0;
+}
+
+/* The ids of both kinds, ascending. A selector holds an address by one range only. */
+static uint32_t list_ids(const struct sweep_side *side)
+{
+    uint32_t n = 0, k = 0;
+    for (uint32_t i = 0; i < side->n; i++) {
+        while (k < side->n_singles && side->singles[k] < side->active[i].id)
+            side->list[n++] = side->singles[k++];
+        side->list[n++] = side->active[i].id;
+    }
+    while (k < side->n_singles)
+        side->list[n++] = side->singles[k++];
+    return n;
 }
 
 static int name_class(struct sweep_side *side, uint32_t *ret)
 {
-    uint32_t *single = side->n == 1 ? &side->class_of_single[side->active[0].id] : NULL;
-    if (single && *single) {
-        *ret = *single - 1;
+    if (side->n_singles == 0 && side->around) {
+        *ret = side->around - 1;
         return 0;
     }
-    for (uint32_t i = 0; i < side->n; i++)
-        side->list[i] = side->active[i].id;
-    int r = space_lists_add(&side->lists, side->list, side->n, ret);
+    uint32_t n = list_ids(side), *single = n == 1 ? &side->class_of_single[side->list[0]] : NULL;
+    int r = 0;
+    if (single && *single)
+        *ret = *single - 1;
+    else
+        r = space_lists_add(&side->lists, side->list, n, ret);
     if (r == 0 && single)
         *single = *ret + 1;
+    if (r == 0 && side->n_singles == 0)
+        side->around = *ret + 1;
     return r;
 }
 
@@ -415,27 +484,27 @@ static int begin_class(struct sweep_side *side, struct key start)
     if (!side->is_changed)
         return 0;
     int r = name_class(side, &class_index);
-    if (r < 0)
-        return r;
-    side->is_changed = false;
-    begin_interval(side->part, start, class_index);
-    return 0;
+    if (r == 0)
+        begin_interval(side->part, start, class_index);
+    return r;
 }
 
 static int activate_item(struct cutting *c, const struct item *item)
 {
-    struct key last = item->k == ITEM_SINGLE ? item->first : key_of(&c->selectors[item->id].items[item->k].last);
     int r = 0;
     for (unsigned i = 0; r == 0 && i < N_SIDES; i++)
         if (c->sides[item->id] >> i & 1)
-            r = activate(&c->side[i], item->id, last);
+            r = item->k == ITEM_SINGLE ? hold_single(&c->side[i], item->id)
+                                       : activate(&c->side[i], item->id, key_of(&c->selectors[item->id].items[item->k].last));
     return r;
 }
 
-/* Where the next selector ends or begins. False when there is neither. */
+/* Where the next selector ends or begins, after this place. False when there is neither. */
 static bool next_change(const struct cutting *c, size_t at, struct key *ret)
 {
     struct key soonest = { UINT64_MAX, UINT64_MAX };
+    if (c->side[0].n_singles || c->side[1].n_singles)
+        soonest = *ret;
     for (unsigned s = 0; s < N_SIDES; s++)
         for (uint32_t i = 0; i < c->side[s].n; i++)
             if (is_before(c->side[s].active[i].last, soonest))
@@ -466,7 +535,7 @@ static int sweep(struct cutting *c)
                 break;
             r = activate_item(c, &item);
         }
-        c->n_steps += c->side[0].n + c->side[1].n;
+        c->n_steps += c->side[0].n + c->side[1].n + c->side[0].n_singles + c->side[1].n_singles;
         if (r == 0 && c->n_steps > SPACE_STEPS_MAX)
             r = -E2BIG;
         for (unsigned i = 0; r == 0 && i < N_SIDES; i++)
@@ -576,6 +645,7 @@ static void cutting_deinit(struct cutting *c)
     for (unsigned i = 0; i < N_SIDES; i++) {
         free(c->side[i].active);
         free(c->side[i].list);
+        free(c->side[i].singles);
         free(c->side[i].class_of_single);
         space_lists_deinit(&c->side[i].lists);
     }
