@@ -139,12 +139,18 @@ static int read_guests(struct reading *r, struct image view, struct guest_range 
 
 /* ---- what: a class's row of verdicts as rules ---- */
 
+/* A service that a class may reach, and by which rule. */
+struct decision {
+    uint32_t rule, service;
+};
+
 struct classes {
     const struct guest_range *guests;
     uint32_t n_guests;
     const uint32_t *points;             /* the declaration's number of each of the view's services */
     uint32_t surface;
-    struct relation_range *scratch;
+    struct relation_range *scratch, *ranges; /* of services, of guests */
+    struct decision *decisions;
 };
 
 static uint32_t class_of_guest(struct image view, const struct guest_range *guest)
@@ -152,10 +158,12 @@ static uint32_t class_of_guest(struct image view, const struct guest_range *gues
     return guest->principal < image_count(view, IMAGE_PRINCIPALS) ? image_principal(view, guest->principal)->class_index : IMAGE_NONE;
 }
 
-static int read_rule(struct reading *r, struct image view, const struct classes *c, uint32_t source, const uint32_t *row, uint32_t rule)
+/* The services from first to end, which are in the order of their rules, that one rule lets the class reach. */
+static int read_rule(struct reading *r, struct image view, const struct classes *c, uint32_t source, const struct decision *first,
+                     const struct decision *end)
 {
     struct relation *relation = &r->layer->relation;
-    struct str place = image_str(view, image_rule(view, rule)->place), rest = place, file = str_split(&rest, ':');
+    struct str place = image_str(view, image_rule(view, first->rule)->place), rest = place, file = str_split(&rest, ':');
     struct relation_rule out = {
         .source = source, .protocol_first = RELATION_POINT_PROTOCOL, .protocol_last = RELATION_POINT_PROTOCOL,
         .port_first = RELATION_POINT_PORT, .port_last = RELATION_POINT_PORT,
@@ -164,31 +172,48 @@ static int read_rule(struct reading *r, struct image view, const struct classes 
     if (!str_to_u64(rest, UINT32_MAX, &line))
         file = place;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < image_count(view, IMAGE_SERVICES); i++)
-        if (row[i] == rule + 1) {
-            struct address point = relation_service_point(c->surface, c->points[i]);
-            c->scratch[n++] = (struct relation_range){ point, point };
-        }
-    int e = n ? relation_add_reason(relation, (struct relation_reason){ file, (uint32_t)line, STR("gateway") }, &out.reason) : 0;
-    if (e == 0 && n)
+    for (const struct decision *d = first; d < end; d++) {
+        struct address point = relation_service_point(c->surface, c->points[d->service]);
+        c->scratch[n++] = (struct relation_range){ point, point };
+    }
+    int e = relation_add_reason(relation, (struct relation_reason){ file, (uint32_t)line, STR("gateway") }, &out.reason);
+    if (e == 0)
         e = relation_add_selector(relation, c->scratch, n, &out.destination);
-    return e == 0 && n ? relation_add_rule(relation, &out) : e;
+    return e == 0 ? relation_add_rule(relation, &out) : e;
+}
+
+static int compare_decisions(const void *a, const void *b)
+{
+    const struct decision *x = a, *y = b;
+    if (x->rule != y->rule)
+        return x->rule < y->rule ? -1 : 1;
+    return (x->service > y->service) - (x->service < y->service);
+}
+
+static uint32_t take_decisions(struct image view, uint32_t class_index, struct decision *ret)
+{
+    uint32_t n_services = image_count(view, IMAGE_SERVICES), n = 0;
+    const uint32_t *row = (const uint32_t *)image_section(view, IMAGE_VERDICTS) + (size_t)class_index * n_services;
+    for (uint32_t i = 0; i < n_services; i++)
+        if (row[i])
+            ret[n++] = (struct decision){ row[i] - 1, i };
+    qsort(ret, n, sizeof *ret, compare_decisions);
+    return n;
 }
 
 /* Guests of one class together: their ranges as one selector. */
 static int read_class(struct reading *r, struct image view, const struct classes *c, uint32_t class_index, uint32_t first, uint32_t end,
                       const uint32_t *order)
 {
-    const uint32_t *row = (const uint32_t *)image_section(view, IMAGE_VERDICTS) + (size_t)class_index * image_count(view, IMAGE_SERVICES);
-    struct relation_range *ranges = arena_array(&r->scratch, end - first, struct relation_range);
-    uint32_t source;
-    if (!ranges)
-        return -ENOMEM;
+    uint32_t n = take_decisions(view, class_index, c->decisions), source;
     for (uint32_t i = first; i < end; i++)
-        ranges[i - first] = c->guests[order[i]].range;
-    int e = relation_add_selector(&r->layer->relation, ranges, end - first, &source);
-    for (uint32_t rule = 0; e == 0 && rule < image_count(view, IMAGE_RULES); rule++)
-        e = read_rule(r, view, c, source, row, rule);
+        c->ranges[i - first] = c->guests[order[i]].range;
+    int e = relation_add_selector(&r->layer->relation, c->ranges, end - first, &source);
+    for (uint32_t i = 0, next; e == 0 && i < n; i = next) {
+        for (next = i + 1; next < n && c->decisions[next].rule == c->decisions[i].rule;)
+            next++;
+        e = read_rule(r, view, c, source, &c->decisions[i], &c->decisions[next]);
+    }
     return e;
 }
 
@@ -225,8 +250,9 @@ static int read_view(struct reading *r, const struct compile_block *block)
     uint32_t n_services = image_count(view, IMAGE_SERVICES), *points = arena_array(&r->scratch, n_services, uint32_t);
     struct guest_range *guests;
     struct classes c = { .points = points, .surface = image_surface(view, 0)->index,
-                         .scratch = arena_array(&r->scratch, n_services, struct relation_range) };
-    if (!points || !c.scratch)
+                         .scratch = arena_array(&r->scratch, n_services, struct relation_range),
+                         .decisions = arena_array(&r->scratch, n_services, struct decision) };
+    if (!points || !c.scratch || !c.decisions)
         return -ENOMEM;
     if (c.surface >= r->model->n_surfaces)
         return refuse(r, "surface", image_str(view, image_surface(view, 0)->name));
@@ -236,8 +262,11 @@ static int read_view(struct reading *r, const struct compile_block *block)
             return refuse(r, "service", name);
     }
     e = read_guests(r, view, &guests, &c.n_guests);
+    if (e < 0)
+        return e;
     c.guests = guests;
-    return e == 0 ? read_classes(r, view, &c) : e;
+    c.ranges = arena_array(&r->scratch, c.n_guests, struct relation_range);
+    return c.ranges ? read_classes(r, view, &c) : -ENOMEM;
 }
 
 /* ---- where to ---- */
