@@ -172,3 +172,12 @@ def proof(setting):
     text = run_on(PROXY_CORE, [os.path.join(setting.build, "bench/proof"), "--json", path], 300)
     with open(path, encoding="utf-8") as found:
         return text, json.load(found)
+
+
+def packets(setting):
+    """bench/packets: packets per second by how a firewall is written."""
+    subprocess.run(["ninja", "-C", setting.build, "--quiet", "bench/packets"], check=True, capture_output=True)
+    path = os.path.join(setting.build, "packets.json")
+    run_on(PROXY_CORE, [os.path.join(setting.build, "bench/packets"), "--json", path], 60)
+    with open(path, encoding="utf-8") as found:
+        return json.load(found)

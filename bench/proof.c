@@ -231,15 +231,36 @@ static int compare_grants(const void *a, const void *b)
     return (p > q) - (p < q);
 }
 
+static bool is_alone(const struct scene *s, const struct grant *g)
+{
+    for (uint32_t i = 0; i < s->n_rules; i++) {
+        const struct grant *other = &s->grants[i];
+        if (other != g && (other->web ? g->server < GATEWAYS : other->server == g->server) && other->port_last >= g->port_first &&
+            other->port_first <= g->port_last)
+            return false;
+    }
+    return !g->web && g->kind == 0 && g->server >= GATEWAYS;
+}
+
+/* The first grant that no other one stands in for. */
+static uint32_t find_lost(const struct scene *s)
+{
+    for (uint32_t i = 0; i < s->n_rules; i++)
+        if (is_alone(s, &s->grants[i]))
+            return i;
+    demand(false, "no grant stands alone");
+    return 0;
+}
+
 /* As a mesh's policy says it: grant by grant, whole groups; but for one that is lost. */
 static void render_mesh(struct scene *s)
 {
+    uint32_t lost = find_lost(s);
     for (uint32_t i = 0; i < s->n_rules; i++) {
         const struct grant *g = &s->grants[i];
-        bool is_lost = i == 1;
         buf_clear(&s->scratch);
         append_sources(s, g, UINT32_MAX);
-        if (!g->web && !is_lost)
+        if (!g->web && i != lost)
             add_rule(s, &s->mesh, endpoint_address(g->server), g->protocol, g->port_first, g->port_last);
         for (uint32_t k = 0; g->web && k < GATEWAYS; k++)
             add_rule(s, &s->mesh, endpoint_address(k), RELATION_TCP, 443, 443);
