@@ -37,6 +37,18 @@
 #define likely(x)                  __builtin_expect(!!(x), 1)
 #define unlikely(x)                __builtin_expect(!!(x), 0)
 
+/* Built with AddressSanitizer, for tests. gcc and clang say so in different ways. */
+#if defined(__SANITIZE_ADDRESS__)
+#define IS_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define IS_SANITIZED 1
+#endif
+#endif
+#ifndef IS_SANITIZED
+#define IS_SANITIZED 0
+#endif
+
 static inline void base_free_pointer(void *p)
 {
     free(*(void **)p);

@@ -10,11 +10,7 @@
 
 /* Exchanges come and go with every request; this many that are over are kept for the next ones. Where a sanitizer watches, none: it should
  * see whoever still uses one. */
-#ifdef __SANITIZE_ADDRESS__
-enum { SPARES_MAX = 0 };
-#else
-enum { SPARES_MAX = 64 };
-#endif
+enum { SPARES_MAX = IS_SANITIZED ? 0 : 64 };
 
 /* ---- life ---- */
 

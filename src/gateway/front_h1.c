@@ -586,8 +586,10 @@ void front_h1_input(struct client *client)
         bool goes_on = window ? process(client, window, (size_t)n, false) : process(client, h1->in->data + h1->in->start, spill_len(h1->in), true);
         if (!goes_on)
             return;
-        if (h1->state == FRONT_BODY && h1->framing == HTTP_LENGTH)
-            patience_note(&client->t, (size_t)n, h1->body_left - spill_len(h1->in));
+        if (h1->state == FRONT_BODY && h1->framing == HTTP_LENGTH) {
+            uint64_t at_hand = spill_len(h1->in); /* the next request may be, too */
+            patience_note(&client->t, (size_t)n, h1->body_left > at_hand ? h1->body_left - at_hand : 0);
+        }
         turn += gateway_reading_cost((size_t)n);
     }
     if (client->state != CLIENT_H1)

@@ -275,13 +275,23 @@ static int take_request(struct front_stream *stream, bool ends_stream)
     return violation == HTTP_FINE ? begin(stream, &reader->head, ends_stream) : refuse(stream, violation);
 }
 
+/* A piece has no place: the exchange ends here, for what came before and after it must not reach the instance as the whole. */
+static void drop_request(struct front_stream *stream, size_t n)
+{
+    struct exchange *x = TAKE(stream->x);
+    nghttp2_session_consume_connection(stream->h2->s.ng, n);
+    give_back(stream);
+    spill_free(&stream->in);
+    front_stream_reset(stream, NGHTTP2_ENHANCE_YOUR_CALM);
+    exchange_client_gone(x, "too much waits for instances");
+}
+
 /* Where instances leave too much waiting in all, clients that sent much are the first to be told to stop. */
 static int hold_request(struct front_stream *stream, struct str piece)
 {
     struct h2_session *s = &stream->h2->s;
     if (!h2_hold(s, piece.len, H2_HELD_UPLOADS)) {
-        nghttp2_session_consume_connection(s->ng, piece.len);
-        front_stream_reset(stream, NGHTTP2_ENHANCE_YOUR_CALM);
+        drop_request(stream, piece.len);
         return 0;
     }
     if (spill_append(&stream->in, piece, H2_CONNECTION_WINDOW) == 0)

@@ -241,7 +241,7 @@ static int attach_ssl(struct transport *t)
 
 int transport_init(struct transport *t, struct gateway *gw, int fd, SSL *ssl, void (*ready)(struct io_source *, uint32_t))
 {
-    *t = (struct transport){ .io = { .fd = fd, .ready = ready }, .gw = gw, .ssl = ssl, .writable = true };
+    *t = (struct transport){ .io = { .fd = fd, .ready = ready }, .gw = gw, .ssl = ssl, .writable = true, .unread = UINT32_MAX };
     int r = ssl ? attach_ssl(t) : 0;
     if (r == 0)
         r = io_watch(&gw->loop, &t->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);

@@ -15,15 +15,3 @@ int confine_capabilities(const struct confine_profile *profile, struct error *er
 int confine_no_new_privileges(struct error *err) must_check;
 int confine_landlock(const struct confine_profile *profile, struct error *err) must_check;
 int confine_seccomp(const struct confine_profile *profile, struct error *err) must_check;
-
-/* A sanitizer's runtime makes calls of its own and reserves terabytes; such a build is for tests. */
-#if defined(__SANITIZE_ADDRESS__)
-#define IS_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define IS_SANITIZED 1
-#endif
-#endif
-#ifndef IS_SANITIZED
-#define IS_SANITIZED 0
-#endif

@@ -169,12 +169,30 @@ static void test_many_fast_readers_that_stall_prevent_no_bound_on_what_is_held(v
     assert_int_equal(gw.tx_held, 0);
 }
 
+static void test_a_slow_reader_of_the_first_bytes_is_not_taken_for_one_that_stopped(void **state)
+{
+    (void)state;
+    struct reader r;
+    char bytes[40 * 1024]; /* at least one of the kernel's pieces */
+    reader_init(&r, 192 * 1024);
+    while (!transport_is_congested(&r.t))
+        reader_send(&r);
+    assert_true(read(r.end, bytes, sizeof bytes) > 0); /* too little for the socket to say that it takes more */
+    assert_true(transport_was_read(&r.t));
+    assert_false(transport_was_read(&r.t));
+    assert_true(read(r.end, bytes, sizeof bytes) > 0);
+    assert_true(transport_was_read(&r.t));
+    assert_false(transport_was_read(&r.t));
+    reader_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_large_piece_behind_a_full_socket_overflows_nothing_and_arrives_in_order),
         cmocka_unit_test(test_large_pieces_are_for_who_took_the_last_ones_whole),
         cmocka_unit_test(test_many_fast_readers_that_stall_prevent_no_bound_on_what_is_held),
+        cmocka_unit_test(test_a_slow_reader_of_the_first_bytes_is_not_taken_for_one_that_stopped),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
