@@ -1,4 +1,4 @@
-/* Inside the comparison of relations: how the address axis is cut into classes. For matrix.c and space.c only. */
+/* Inside the comparison of relations: how the address axis is cut into classes. For matrices and the cutting of the space only. */
 #pragma once
 
 #include "policy/matrix.h"

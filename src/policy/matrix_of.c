@@ -1,0 +1,245 @@
+/* The matrix of a relation: a row is made once per source selector and once per set of them, not per class. */
+#include <errno.h>
+
+#include "policy/matrix_building.h"
+
+enum { SORT_SMALL = 32 };
+
+/* ---- order ---- */
+
+static void sort_small(struct matrix_interval *items, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        struct matrix_interval item = items[i];
+        size_t at = i;
+        for (; at && begin_of(&items[at - 1]) > begin_of(&item); at--)
+            items[at] = items[at - 1];
+        items[at] = item;
+    }
+}
+
+/* By bytes from the last to the first, without those in which all are equal. */
+static int sort_intervals(struct intervals *list, struct intervals *spare)
+{
+    uint64_t differ = 0;
+    if (list->n <= SORT_SMALL) {
+        sort_small(list->items, list->n);
+        return 0;
+    }
+    int r = intervals_reserve(spare, list->n);
+    if (r < 0)
+        return r;
+    for (size_t i = 1; i < list->n; i++)
+        differ |= begin_of(&list->items[i]) ^ begin_of(&list->items[0]);
+    for (unsigned shift = 0; shift < 64; shift += 8) {
+        size_t count[256] = { 0 }, at = 0;
+        if ((differ >> shift & 0xff) == 0)
+            continue;
+        for (size_t i = 0; i < list->n; i++)
+            count[begin_of(&list->items[i]) >> shift & 0xff]++;
+        for (unsigned i = 0; i < ARRAY_SIZE(count); i++) {
+            size_t n = count[i];
+            count[i] = at;
+            at += n;
+        }
+        for (size_t i = 0; i < list->n; i++)
+            spare->items[count[begin_of(&list->items[i]) >> shift & 0xff]++] = list->items[i];
+        spare->n = list->n;
+        swap_intervals(list, spare);
+    }
+    return 0;
+}
+
+/* What is sorted becomes disjoint and not adjacent. */
+static void merge_overlaps(struct intervals *list)
+{
+    size_t out = 0;
+    for (size_t i = 0; i < list->n; i++) {
+        struct matrix_interval *last = out ? &list->items[out - 1] : NULL;
+        if (!last || last->destination != list->items[i].destination || list->items[i].first > last->last + 1)
+            list->items[out++] = list->items[i];
+        else if (list->items[i].last > last->last)
+            last->last = list->items[i].last;
+    }
+    list->n = out;
+}
+
+/* ---- of a relation ---- */
+
+/* For one relation: its rules by source, and the rows of its source selectors. */
+struct reading {
+    struct building b;
+    const struct relation *relation;
+    const uint32_t *id_of;        /* by the relation's selector */
+    uint32_t *first_rule, *rules; /* by id */
+    uint32_t *row_of_id;          /* row + 1 */
+    uint32_t *row_of_list;
+    uint32_t n_list_rows;
+    uint32_t *list, *ends;        /* scratch, as many as there are ids */
+    struct space_lists lists;
+};
+
+static int index_rules(struct reading *r, uint32_t n_ids)
+{
+    uint32_t n = relation_n_rules(r->relation);
+    r->first_rule = calloc((size_t)n_ids + 2, sizeof *r->first_rule);
+    r->rules = malloc(((size_t)n + 1) * sizeof *r->rules);
+    r->row_of_id = calloc((size_t)n_ids + 1, sizeof *r->row_of_id);
+    r->list = malloc(((size_t)n_ids + 1) * sizeof *r->list);
+    r->ends = malloc(((size_t)n_ids + 1) * sizeof *r->ends);
+    if (!r->first_rule || !r->rules || !r->row_of_id || !r->list || !r->ends)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        r->first_rule[r->id_of[relation_rule(r->relation, i)->source] + 2]++;
+    for (uint32_t i = 2; i <= n_ids + 1; i++)
+        r->first_rule[i] += r->first_rule[i - 1];
+    for (uint32_t i = 0; i < n; i++)
+        r->rules[r->first_rule[r->id_of[relation_rule(r->relation, i)->source] + 1]++] = i;
+    return 0;
+}
+
+static int expand_rule(struct reading *r, const struct relation_rule *rule)
+{
+    const struct space_part *part = &r->b.matrix.space->parts[SPACE_DESTINATION];
+    uint32_t id = r->id_of[rule->destination], first = part->first_class[id], end = part->first_class[id + 1];
+    int e = intervals_reserve(&r->b.list, r->b.list.n + (end - first));
+    for (uint32_t i = first; e == 0 && i < end; i++)
+        r->b.list.items[r->b.list.n++] = (struct matrix_interval){
+            part->classes[i], (uint32_t)rule->protocol_first << 16 | rule->port_first, (uint32_t)rule->protocol_last << 16 | rule->port_last,
+        };
+    return e;
+}
+
+static int make_row_of_id(struct reading *r, uint32_t id)
+{
+    uint32_t row;
+    int e = 0;
+    r->b.list.n = 0;
+    for (uint32_t i = r->first_rule[id]; e == 0 && i < r->first_rule[id + 1]; i++)
+        e = expand_rule(r, relation_rule(r->relation, r->rules[i]));
+    if (e == 0)
+        e = sort_intervals(&r->b.list, &r->b.spare);
+    if (e < 0)
+        return e;
+    merge_overlaps(&r->b.list);
+    e = building_add_row(&r->b, r->b.list.items, r->b.list.n, &row);
+    if (e == 0)
+        r->row_of_id[id] = row + 1;
+    return e;
+}
+
+/* Merges sorted runs of a list pairwise until one is left; run i ends at ends[i]. */
+static void merge_runs(struct intervals *list, struct intervals *spare, uint32_t *ends, uint32_t n_runs)
+{
+    for (; n_runs > 1; n_runs = (n_runs + 1) / 2) {
+        uint32_t out = 0, first = 0;
+        for (uint32_t run = 0; run < n_runs; run += 2) {
+            uint32_t middle = ends[run], end = run + 1 < n_runs ? ends[run + 1] : middle, i = first, k = middle;
+            while (i < middle && k < end)
+                spare->items[out++] = begin_of(&list->items[i]) <= begin_of(&list->items[k]) ? list->items[i++] : list->items[k++];
+            while (i < middle)
+                spare->items[out++] = list->items[i++];
+            while (k < end)
+                spare->items[out++] = list->items[k++];
+            ends[run / 2] = end;
+            first = end;
+        }
+        spare->n = out;
+        swap_intervals(list, spare);
+    }
+}
+
+/* All of the selectors' rows into one. */
+static int unite_list(struct reading *r, uint32_t n, uint32_t *ret)
+{
+    size_t total = 0;
+    for (uint32_t i = 0; i < n; i++)
+        total += building_row(&r->b, r->row_of_id[r->list[i]] - 1)->n;
+    int e = intervals_reserve(&r->b.list, total);
+    if (e == 0)
+        e = intervals_reserve(&r->b.spare, total);
+    r->b.list.n = 0;
+    if (e < 0)
+        return e;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct matrix_row *row = building_row(&r->b, r->row_of_id[r->list[i]] - 1);
+        if (row->n)
+            memcpy(r->b.list.items + r->b.list.n, row->items, row->n * sizeof *row->items);
+        r->b.list.n += row->n;
+        r->ends[i] = (uint32_t)r->b.list.n;
+    }
+    merge_runs(&r->b.list, &r->b.spare, r->ends, n);
+    merge_overlaps(&r->b.list);
+    return building_add_row(&r->b, r->b.list.items, r->b.list.n, ret);
+}
+
+static int remember_list_row(struct reading *r, uint32_t list, uint32_t row)
+{
+    if (list == r->n_list_rows) {
+        uint32_t *grown = list & (list - 1) ? r->row_of_list : realloc(r->row_of_list, (list ? 2 * (size_t)list : 1) * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        r->row_of_list = grown;
+        r->row_of_list[r->n_list_rows++] = row;
+    }
+    return 0;
+}
+
+/* The class's selectors that are sources in this relation. */
+static int make_row_of_class(struct reading *r, uint32_t class_index, uint32_t *ret)
+{
+    const struct space_part *part = &r->b.matrix.space->parts[SPACE_SOURCE];
+    uint32_t n = 0, list, row;
+    for (uint32_t i = part->first_id[class_index]; i < part->first_id[class_index + 1]; i++)
+        if (r->row_of_id[part->ids[i]])
+            r->list[n++] = part->ids[i];
+    if (n < 2) {
+        *ret = n ? r->row_of_id[r->list[0]] - 1 : 0;
+        return 0;
+    }
+    int e = space_lists_add(&r->lists, r->list, n, &list);
+    if (e < 0)
+        return e;
+    if (list < r->n_list_rows) {
+        *ret = r->row_of_list[list];
+        return 0;
+    }
+    e = unite_list(r, n, &row);
+    if (e == 0)
+        e = remember_list_row(r, list, row);
+    if (e == 0)
+        *ret = row;
+    return e;
+}
+
+static int read_relation(struct reading *r)
+{
+    const struct space *space = r->b.matrix.space;
+    int e = index_rules(r, space->n_ids);
+    for (uint32_t id = 0; e == 0 && id < space->n_ids; id++)
+        if (r->first_rule[id] != r->first_rule[id + 1])
+            e = make_row_of_id(r, id);
+    for (uint32_t k = 0; e == 0 && k < space->parts[SPACE_SOURCE].n_classes; k++)
+        e = make_row_of_class(r, k, &r->b.matrix.row_of[k]);
+    return e;
+}
+
+int matrix_of(const struct space *space, const struct relation *relation, struct matrix *ret)
+{
+    struct reading r = { .relation = relation };
+    int number = space_find_relation(space, relation);
+    if (number < 0)
+        return -EINVAL;
+    r.id_of = space->id_of[number];
+    int e = building_init(&r.b, space);
+    if (e == 0)
+        e = read_relation(&r);
+    free(r.first_rule);
+    free(r.rules);
+    free(r.row_of_id);
+    free(r.row_of_list);
+    free(r.list);
+    free(r.ends);
+    space_lists_deinit(&r.lists);
+    return building_finish(&r.b, e, ret);
+}
