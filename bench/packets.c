@@ -6,12 +6,14 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,10 +53,22 @@ static void write_grants(FILE *out, const char *before, const char *between, con
         fprintf(out, "%s127.0.%u.%u%s%u%s", before, left / 250, 1 + left % 250, between, PORT, after);
 }
 
+static void run_nft(FILE *rules)
+{
+    char *const command[] = { "nft", "-f", "/dev/stdin", NULL };
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int status = 1;
+    rewind(rules);
+    demand(posix_spawn_file_actions_init(&actions) == 0 && posix_spawn_file_actions_adddup2(&actions, fileno(rules), STDIN_FILENO) == 0 &&
+               posix_spawnp(&pid, "nft", &actions, NULL, command, environ) == 0 && waitpid(pid, &status, 0) == pid && status == 0, "nft -f");
+    posix_spawn_file_actions_destroy(&actions);
+}
+
 static void load_rules(unsigned kind)
 {
-    FILE *nft = popen("nft -f -", "we");
-    demand(nft != NULL, "nft");
+    FILE *nft = tmpfile();
+    demand(nft != NULL, "a temporary file");
     fputs("flush ruleset\n", nft);
     if (kind != 0) {
         fputs("table inet bench {\n", nft);
@@ -70,7 +84,8 @@ static void load_rules(unsigned kind)
             write_grants(nft, "ip saddr ", " udp dport ", " accept\n");
         fputs("}\n}\n", nft);
     }
-    demand(pclose(nft) == 0, "nft -f -");
+    run_nft(nft);
+    fclose(nft);
 }
 
 /* Sends and takes: what arrives is counted, so that a rule set that drops counts for nothing. */

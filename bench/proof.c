@@ -1,9 +1,10 @@
 /* What the proof costs as a home lab grows far past one: 10^3 to 10^6 endpoints, up to 20,000 rules, three layers composed and compared.
  *
- * bench/proof [--json FILE] [ENDPOINTS RULES]. The world: endpoints with scattered addresses, each in one of four segments and in a group, one in eight in a second one, of Zipf-like size; one in
- * a hundred is a server with a firewall; grants from groups, hosts and, seldom, segments to services, most of them to a few; one in twenty
- * is a web service behind two gateways. Each layer says it in its own words, as it would be rendered: the declaration and the mesh grant
- * by grant, the firewalls port by port with united sets of sources. One rule of the mesh is lost: the proof must find that.
+ * bench/proof [--json FILE | ENDPOINTS RULES]. The world: endpoints with scattered addresses, each in one of four segments and in a group, one
+ * in eight in a second one, of Zipf-like size; one in a hundred is a server with a firewall; grants from groups, hosts and, seldom,
+ * segments to services, most of them to a few; one in twenty is a web service behind two gateways. Each layer says it in its own words, as
+ * it would be rendered: the declaration and the mesh grant by grant, the firewalls port by port with united sets of sources. One rule of the
+ * mesh is lost: the proof must find that.
  *
  * Beside it, the obvious way: every endpoint with every server and port in use, each layer's rules walked. It is run for as many pairs as
  * a second allows and said in whole for all of them. */
@@ -101,7 +102,8 @@ static int compare_sources(const void *a, const void *b)
 
 static void make_members(struct scene *s)
 {
-    uint32_t n_places = s->n_endpoints * GROUPS_OF_HOST, *group_of = malloc(n_places * sizeof *group_of), *segment_of = malloc(s->n_endpoints * sizeof *segment_of);
+    uint32_t *group_of = malloc((size_t)s->n_endpoints * GROUPS_OF_HOST * sizeof *group_of);
+    uint32_t *segment_of = malloc(s->n_endpoints * sizeof *segment_of);
     uint32_t *count = calloc(s->n_groups + SEGMENTS, sizeof *count);
     s->groups = arena_array(&s->arena, s->n_groups, struct members);
     for (uint32_t i = 0; i < s->n_endpoints; i++) {
@@ -421,7 +423,8 @@ static void write_json(const char *path, const struct result *results, size_t n)
     fputs("[\n", out);
     for (size_t i = 0; i < n; i++) {
         const struct result *r = &results[i];
-        fprintf(out, "  { \"endpoints\": %u, \"rules\": %u, \"source_classes\": %u, \"destination_classes\": %u, \"proof_ms\": %.2f, \"question_us\": %.2f, \"pairwise_s\": %.1f, "
+        fprintf(out, "  { \"endpoints\": %u, \"rules\": %u, \"source_classes\": %u, \"destination_classes\": %u, "
+                     "\"proof_ms\": %.2f, \"question_us\": %.2f, \"pairwise_s\": %.1f, "
                      "\"peak_mb\": %.0f }%s\n",
                 r->n_endpoints, r->n_rules, r->n_sources, r->n_destinations, r->proof_ms, r->question_us, r->pairwise_s, (double)r->peak_kb / 1024,
                 i + 1 < n ? "," : "");

@@ -1,8 +1,10 @@
 /* Cutting the address axis: all used ranges sorted by where they begin, then one sweep that keeps the set of selectors that hold the
  * address it is at. Every time the set changes, a class ends and another one goes on; equal sets are one class. */
-#include "policy/space_order.h"
+#include "policy/space.h"
 
 #include <errno.h>
+
+#include "policy/space_order.h"
 
 /* ---- the sweep ---- */
 
