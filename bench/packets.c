@@ -55,7 +55,7 @@ static void write_grants(FILE *out, const char *before, const char *between, con
 
 static void run_nft(FILE *rules)
 {
-    char *const command[] = { "nft", "-f", "/dev/stdin", NULL };
+    char program[] = "nft", flag[] = "-f", input[] = "/dev/stdin", *const command[] = { program, flag, input, NULL };
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status = 1;
