@@ -4,7 +4,12 @@
 #include <errno.h>
 #include <time.h>
 
-enum { EVENTS_A_ROUND = 256, TIMERS_A_ROUND = 8 };
+enum {
+    EVENTS_A_ROUND = 256,
+    TIMERS_A_ROUND = 8,
+    LATE_TICKS = 1000 / IO_TICK_MS, /* timers that are later than this are ... */
+    LATE_TIMERS_A_ROUND = 64,       /* ... so many a round: a flood in long rounds makes more than the few, and would put all off for ever */
+};
 
 uint64_t io_now_us(void)
 {
@@ -139,13 +144,18 @@ static void collect_due(struct io_loop *loop, uint32_t slot)
     }
 }
 
-/* Tick by tick, and no more than TIMERS_A_ROUND: thousands that are due at once, as after a flood of connections, hold nobody up. */
+static unsigned timers_a_round(const struct io_loop *loop)
+{
+    return loop->now_ms / IO_TICK_MS > loop->tick + LATE_TICKS ? LATE_TIMERS_A_ROUND : TIMERS_A_ROUND;
+}
+
+/* Tick by tick, and no more than a few: thousands that are due at once, as after a flood of connections, hold nobody up. */
 static void fire_timers(struct io_loop *loop)
 {
     uint64_t now = loop->now_ms / IO_TICK_MS;
     if (now > loop->tick + IO_WHEEL_SLOTS)
         loop->tick = now - IO_WHEEL_SLOTS;
-    for (unsigned n = 0; n < TIMERS_A_ROUND;) {
+    for (unsigned n = 0; n < timers_a_round(loop);) {
         struct io_timer *timer = loop->due;
         if (!timer && loop->tick >= now)
             return;

@@ -180,6 +180,47 @@ static void test_a_crowd_of_due_timers_does_not_hold_up_events_and_all_of_it_fir
     io_loop_deinit(&loop);
 }
 
+static void stop_after_round(struct io_loop *loop)
+{
+    io_loop_stop(loop);
+}
+
+static void count_fired(struct io_timer *timer)
+{
+    struct probe *p = container_of(timer, struct probe, timer);
+    (*p->n_order)++;
+}
+
+/* How many of a crowd fire in a round that begins so long after they were due. */
+static int fired_when_late(uint64_t late_ms)
+{
+    static struct probe crowd[CROWD];
+    struct io_loop loop;
+    int n = 0;
+    assert_int_equal(io_loop_init(&loop), 0);
+    loop.round_over = stop_after_round;
+    loop.now_ms -= late_ms + 2 * IO_TICK_MS;
+    loop.tick = loop.now_ms / IO_TICK_MS;
+    for (int i = 0; i < CROWD; i++) {
+        crowd[i] = (struct probe){ .timer = { .fire = count_fired }, .n_order = &n };
+        io_timer_set(&loop, &crowd[i].timer, 0);
+    }
+    assert_int_equal(io_loop_run(&loop), 0);
+    for (int i = 0; i < CROWD; i++)
+        io_timer_clear(&loop, &crowd[i].timer);
+    io_loop_deinit(&loop);
+    return n;
+}
+
+static void test_a_flood_of_timers_in_long_rounds_prevents_no_timer_from_ever_firing(void **state)
+{
+    (void)state;
+    int few = fired_when_late(0), many = fired_when_late(3000);
+    assert_in_range(few, 1, CROWD / 4);
+    assert_true(many >= 4 * few);
+    assert_true(many < CROWD);
+}
+
 static void test_undeferred_work_does_not_run(void **state)
 {
     (void)state;
@@ -206,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_deferred_work_runs_once_and_the_dead_are_freed_after_the_round),
         cmocka_unit_test(test_work_that_puts_itself_off_again_does_not_starve_events),
         cmocka_unit_test(test_a_crowd_of_due_timers_does_not_hold_up_events_and_all_of_it_fires),
+        cmocka_unit_test(test_a_flood_of_timers_in_long_rounds_prevents_no_timer_from_ever_firing),
         cmocka_unit_test(test_undeferred_work_does_not_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
