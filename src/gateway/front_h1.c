@@ -563,7 +563,9 @@ void front_h1_input(struct client *client)
 {
     struct front_h1 *h1 = &client->h1;
     if (h1->response_done && transport_is_congested(&client->t) && !client_is_gone(client)) {
-        arm(client, TIMER_STALL, GATEWAY_STALL_MS); /* the next request is for a client that has read the last answer */
+        /* The next request is for a client that has read the last answer; to send it is not to read. */
+        if (client->timer_reason != TIMER_STALL)
+            arm(client, TIMER_STALL, GATEWAY_STALL_MS);
         return;
     }
     if (h1->response_done && !finish_response(client))

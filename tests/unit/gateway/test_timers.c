@@ -334,6 +334,26 @@ static void test_a_client_that_reads_so_slowly_that_the_socket_stays_full_is_not
     assert_int_equal(gw.n_clients, 1);
 }
 
+static void test_a_client_that_sends_on_and_reads_nothing_prevents_no_timeout(void **state)
+{
+    (void)state;
+    static char body[20000];
+    ask_for(REQUEST);
+    memset(body, 'x', sizeof body - 1);
+    for (int i = 0; !transport_is_congested(&gw.clients->t); i++) {
+        assert_true(i < 100);
+        if (i > 0)
+            say(client, REQUEST);
+        say(instance, "HTTP/1.1 200 OK\r\nContent-Length: 19999\r\n\r\n");
+        say(instance, body);
+    }
+    for (int turn = 0; turn < 10 && gw.n_clients; turn++) {
+        say(client, "G");
+        run_for(GATEWAY_STALL_MS / 4);
+    }
+    assert_int_equal(gw.n_clients, 0);
+}
+
 static void test_a_client_that_stops_in_its_upload_is_closed_after_a_minute(void **state)
 {
     (void)state;
@@ -390,6 +410,7 @@ int main(void)
         TEST(test_a_client_that_stops_reading_is_closed_after_a_minute),
         TEST(test_a_client_that_reads_slowly_is_not_closed),
         TEST(test_a_client_that_reads_so_slowly_that_the_socket_stays_full_is_not_closed),
+        TEST(test_a_client_that_sends_on_and_reads_nothing_prevents_no_timeout),
         TEST(test_a_client_that_stops_in_its_upload_is_closed_after_a_minute),
         TEST(test_a_head_that_dribbles_is_a_408_ten_seconds_after_its_beginning),
         TEST(test_a_client_that_says_nothing_more_is_closed_when_idle_for_long),
