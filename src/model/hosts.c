@@ -73,15 +73,21 @@ static bool address_is_of_a_host(const struct address *address)
     return !address_equal(address, &unspecified) && !is_multicast && !(v4 && first == 0);
 }
 
+bool read_reachable_check(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    if (address_is_of_a_host(&prefix->address))
+        return true;
+    read_error(r, node, STR("say the address that the others reach it by"), "%s can't be a host's address", address_format(&prefix->address, text));
+    return false;
+}
+
 /* An address tells who is asking: it must be one that can ask, and belong to one host. */
 static bool host_address_check(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix)
 {
     char text[ADDRESS_TEXT_SIZE];
-    if (!address_is_of_a_host(&prefix->address)) {
-        read_error(r, node, STR("say the address that the others reach it by"), "%s can't be a host's address",
-                   address_format(&prefix->address, text));
+    if (!read_reachable_check(r, node, prefix))
         return false;
-    }
     if (address_is_loopback(&prefix->address))
         read_warning(r, node, STR("fine for a trial on one machine"),
                      "%s never leaves a machine: nobody else can come from it, or reach it",

@@ -94,6 +94,8 @@ enum read_address { READ_ADDRESS_WHOLE, READ_ADDRESS_PREFIX };
 typedef bool (*read_address_check)(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix);
 void read_addresses(struct reader *r, const struct yaml_node *node, enum read_address form, uint32_t max, read_address_check check,
                     struct model_prefixes *ret);
+/* False, and a finding, for what can't be a host's: 0.0.0.0, a multicast group. */
+bool read_reachable_check(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix);
 /* False, and a finding with the hint, when key (borrowed) was seen before; the node's text is what is named. */
 bool read_once(struct reader *r, const struct yaml_node *node, struct table *seen, struct str key, const char *hint);
 

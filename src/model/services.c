@@ -131,7 +131,7 @@ static bool service_address_check(struct reader *r, const struct yaml_node *node
 {
     if (address_is_loopback(&prefix->address))
         warn_of_loopback(r, node);
-    return true;
+    return read_reachable_check(r, node, prefix);
 }
 
 static void read_service_address(struct reader *r, const struct yaml_node *value, void *object)

@@ -28,10 +28,21 @@ static void read_surface_connections(struct reader *r, const struct yaml_node *v
     (void)!read_number(r, value, 1, SURFACE_CONNECTIONS_MAX, &surface->max_connections_per_principal);
 }
 
+static bool surface_address_check(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix)
+{
+    char text[ADDRESS_TEXT_SIZE];
+    if (!read_reachable_check(r, node, prefix))
+        return false;
+    if (address_is_loopback(&prefix->address))
+        read_warning(r, node, STR("fine for a trial on one machine"), "%s never leaves a machine: nobody else can reach the surface there",
+                     address_format(&prefix->address, text));
+    return true;
+}
+
 static void read_surface_address(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_surface *surface = object;
-    read_addresses(r, value, READ_ADDRESS_WHOLE, SURFACE_ADDRESSES_MAX, NULL, &surface->addresses);
+    read_addresses(r, value, READ_ADDRESS_WHOLE, SURFACE_ADDRESSES_MAX, surface_address_check, &surface->addresses);
 }
 
 static void read_surface_hosts(struct reader *r, const struct yaml_node *value, void *object)

@@ -90,16 +90,10 @@ static void check_names(struct reader *r)
 
 static bool prefixes_meet(const struct model_prefixes *a, const struct model_prefixes *b)
 {
-    static const struct address any_v6 = { { 0 } }, any_v4 = { { [10] = 0xff, [11] = 0xff } };
-    for (uint32_t i = 0; i < a->n; i++) {
-        for (uint32_t k = 0; k < b->n; k++) {
-            const struct address *x = &a->items[i].address, *y = &b->items[k].address;
-            bool is_any = address_equal(x, &any_v6) || address_equal(y, &any_v6);
-            bool is_any_v4 = (address_equal(x, &any_v4) && address_is_v4(y)) || (address_equal(y, &any_v4) && address_is_v4(x));
-            if (is_any || is_any_v4 || address_equal(x, y))
+    for (uint32_t i = 0; i < a->n; i++)
+        for (uint32_t k = 0; k < b->n; k++)
+            if (address_equal(&a->items[i].address, &b->items[k].address))
                 return true;
-        }
-    }
     return false;
 }
 
@@ -189,6 +183,61 @@ static void check_direct_ports(struct reader *r)
     table_deinit(&ports);
 }
 
+/* ---- addresses that are another host's ---- */
+
+static void own_addresses(struct reader *r, struct table *owners, const struct model_prefixes *addresses, uint32_t host)
+{
+    for (uint32_t i = 0; i < addresses->n; i++) {
+        int added = table_add(owners, str_make((const char *)addresses->items[i].address.bytes, 16), host, NULL);
+        if (added < 0)
+            r->error = added;
+    }
+}
+
+/* The first of the addresses that is a host's, and of none of these. A loopback is everybody's. */
+static bool find_foreign(const struct table *owners, const struct model_prefixes *addresses, const struct model_indexes *hosts,
+                         struct address *ret, uint32_t *ret_host)
+{
+    for (uint32_t i = 0; i < addresses->n; i++) {
+        const struct address *address = &addresses->items[i].address;
+        uint32_t owner, k = 0;
+        if (address_is_loopback(address) || !table_get(owners, str_make((const char *)address->bytes, 16), &owner))
+            continue;
+        while (k < hosts->n && hosts->items[k] != owner)
+            k++;
+        if (k < hosts->n)
+            continue;
+        *ret = *address;
+        *ret_host = owner;
+        return true;
+    }
+    return false;
+}
+
+/* What is dialled or listened on at another host's address isn't here, and that host's layers would not know of it. */
+static void check_owners(struct reader *r)
+{
+    const struct model *model = r->model;
+    cleanup_table struct table owners = { 0 };
+    struct address foreign;
+    char text[ADDRESS_TEXT_SIZE];
+    uint32_t owner;
+    for (uint32_t i = 0; i < model->n_hosts; i++) {
+        own_addresses(r, &owners, &model->hosts[i].addresses, i);
+        own_addresses(r, &owners, &model->hosts[i].lan, i);
+    }
+    for (uint32_t i = 0; i < model->n_services; i++)
+        if (model->services[i].where == MODEL_WHERE_HOST &&
+            find_foreign(&owners, &model->services[i].addresses, &model->services[i].hosts, &foreign, &owner))
+            read_error_at(r, model->services[i].name, read_hint(r, "say 'host: %.*s'", STR_ARG(model->hosts[owner].name.text)),
+                          "its address %s is that of %s", address_format(&foreign, text), read_quote(r, model->hosts[owner].name.text));
+    for (uint32_t i = 0; i < model->n_surfaces; i++)
+        if (find_foreign(&owners, &model->surfaces[i].addresses, &model->surfaces[i].hosts, &foreign, &owner))
+            read_error_at(r, model->surfaces[i].name, STR("leave the address out, or name that gateway under hosts:"),
+                          "its address %s is that of %s, which doesn't serve it", address_format(&foreign, text),
+                          read_quote(r, model->hosts[owner].name.text));
+}
+
 /* ---- instances that no gateway can dial ---- */
 
 static bool service_is_on_loopback(const struct model_service *service)
@@ -225,6 +274,7 @@ void check_whole(struct reader *r)
     check_names(r);
     check_surface_ports(r);
     check_direct_ports(r);
+    check_owners(r);
     check_places(r);
     check_reach(r);
 }

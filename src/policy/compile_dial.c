@@ -67,6 +67,15 @@ static void set_addresses(struct image_target *t, const struct model_prefixes *a
         t->addresses[i] = addresses->items[i].address;
 }
 
+/* Another host's loopback is not ours. */
+static void set_addresses_there(struct image_target *t, const struct model_prefixes *addresses)
+{
+    t->n_addresses = 0;
+    for (uint32_t i = 0; i < addresses->n && t->n_addresses < IMAGE_TARGET_ADDRESSES; i++)
+        if (!address_is_loopback(&addresses->items[i].address))
+            t->addresses[t->n_addresses++] = addresses->items[i].address;
+}
+
 static void set_loopback(struct image_target *t)
 {
     static const struct address loopback[2] = {
@@ -101,15 +110,20 @@ static void set_unresolved(struct image_target *t, struct image_text why)
 
 static void resolve_host_port(struct block *block, const struct model_service *service, const struct model_host *host, bool is_here, struct image_target *t)
 {
+    bool has_own = service->addresses.n;
     t->kind = IMAGE_TARGET_ADDRESS;
-    if (service->addresses.n)
+    if (has_own && is_here)
         set_addresses(t, &service->addresses);
+    else if (has_own)
+        set_addresses_there(t, &service->addresses);
     else if (service->loopback && is_here)
         set_loopback(t);
-    else if (service->loopback)
-        set_unresolved(t, block_printf(block, "is on the loopback of %.*s", STR_ARG(host->name.text)));
-    else if (host->addresses.n)
+    else if (!service->loopback)
         set_addresses(t, &host->addresses);
+    if (t->n_addresses)
+        return;
+    if (has_own || service->loopback)
+        set_unresolved(t, block_printf(block, "is on the loopback of %.*s", STR_ARG(host->name.text)));
     else
         set_unresolved(t, block_printf(block, "has no address: none is declared for %.*s", STR_ARG(host->name.text)));
 }

@@ -336,7 +336,7 @@ static int add_need(struct declaring *d, const struct need *need)
             const struct address *to = &addresses->items[i].address;
             const struct source_range *whose = sources_find(d->sources, to);
             r = select_gateways(d, need->surface, address_is_v4(to), s->hosts.items[k], whose ? whose->host : MODEL_NONE, &source);
-            if (r == 0 && s->port != 0)
+            if (r == 0 && s->port != 0 && !(s->addresses.n && address_is_loopback(to)))
                 r = add_rule(d, source, to, RELATION_TCP, s->port, reason);
         }
     }

@@ -116,6 +116,17 @@ static void find_first_grants(const struct grants *g, uint32_t surface, uint32_t
     }
 }
 
+/* Of an instance on another host: where it says that it listens on a loopback, no gateway elsewhere dials it. */
+static void add_instance(struct builder *b, uint32_t host, const struct model_service *s, uint32_t grant)
+{
+    const struct model_prefixes *addresses = s->addresses.n ? &s->addresses : &b->model->hosts[host].addresses;
+    if (b->only_host != MODEL_NONE && b->only_host != host)
+        return;
+    for (uint32_t i = 0; i < addresses->n; i++)
+        if (!s->addresses.n || !address_is_loopback(&addresses->items[i].address))
+            add(b, &addresses->items[i].address, MODEL_TCP, s->port, grant, FLOW_INSTANCE);
+}
+
 /* The instances that a gateway dials over the mesh: ports of other hosts. What is in a namespace or on a loopback is dialled on its own host. */
 static void add_instances(struct builder *b, uint32_t gateway, const uint32_t *first)
 {
@@ -125,7 +136,7 @@ static void add_instances(struct builder *b, uint32_t gateway, const uint32_t *f
             continue;
         for (uint32_t k = 0; k < s->hosts.n; k++)
             if (s->hosts.items[k] != gateway)
-                add_all(b, s->hosts.items[k], &s->addresses, MODEL_TCP, s->port, first[i] - 1, FLOW_INSTANCE);
+                add_instance(b, s->hosts.items[k], s, first[i] - 1);
     }
 }
 

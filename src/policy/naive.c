@@ -144,7 +144,7 @@ static bool needs(const struct model *model, const struct model_grant *grant, ui
 {
     const struct model_service *s = &model->services[service];
     bool is_dialled = false;
-    if (s->where != MODEL_WHERE_HOST || s->port != port || (s->loopback && s->addresses.n == 0))
+    if (s->where != MODEL_WHERE_HOST || s->port != port || (s->addresses.n ? address_is_loopback(to) : s->loopback))
         return false;
     for (uint32_t i = 0; i < s->hosts.n; i++)
         if (s->hosts.items[i] != gateway)

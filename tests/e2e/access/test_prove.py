@@ -56,6 +56,7 @@ def test_unproved_hosts_are_named_in_one_line():
     ("surfaces: { main: { port: 443 } }", "surfaces: { main: { port: 443, redirect: 80 } }"), ("main: { port: 443 }", "main: { port: 443, address: 192.168.1.10 }"),
     ("main: { port: 443 }", "main: { port: 443, address: 10.9.9.9 }"), ("port: 3000", "port: 3000, address: 10.0.0.7"), ("port: 3000", "port: 3000, loopback: true"),
     ("clients: {}", "clients: { address: [100.64.0.0/10, \"fd7a::/48\"] }"), ("clients: {}", "clients: { address: 0.0.0.0/0 }"),
+    ("clients: {}", "clients: { address: [\"::/0\", 0.0.0.0/0] }"), ("clients: {}", "clients: { address: \"::/1\" }"),
     ("  pad: {", "  gw2: { segment: prod, address: 100.64.0.2, gateway: true }\n  pad: {"), ("web: { host: roc,", "web: { host: pad,"),
     ("web: { host: roc,", "web: { host: [roc, pad],"), ("  db:", "  game: { host: pad, direct: udp/30000 }\n  db:"), ("to: web, over: main", "to: \"*\", over: main"),
     ("  - { from: mac, to: \"roc:22\" }", "  - { from: mac, to: [\"roc:22\", \"pad:udp/53\", \"mac:80\"] }"), ("  mac: {", "  mac: { firewall: pf, os: macos,"),

@@ -21,7 +21,7 @@ EVERYTHING = {
     },
     "surfaces": {
         "main": {"port": 443, "redirect": 80, "connections-per-principal": 1000},
-        "agents": {"port": 8443, "workers": 1, "hosts": ["roc", "bluejay"], "address": ["100.64.1.1", "0.0.0.0"]},
+        "agents": {"port": 8443, "workers": 1, "hosts": ["roc", "bluejay"], "address": ["100.64.1.1", "192.168.1.250"]},
     },
     "services": {
         "grafana": {"host": "roc", "container": "grafana", "port": 3000, "protocol": "http", "names": "stats.home.example"},
@@ -80,7 +80,7 @@ ACCEPTED = [
     ("hosts/bluejay/os", "linux"), ("hosts/robin/address", ["100.64.1.3", "100.64.1.4", "100.64.1.5", "fd00::5"]),
     ("hosts/robin/lan", "fd00::9"), ("hosts/robin/gateway", GONE), ("hosts/roc/os", GONE),
     ("surfaces/main/port", 1), ("surfaces/main/port", 65535), ("surfaces/main/redirect", GONE), ("surfaces/agents/workers", 256),
-    ("surfaces/agents/hosts", "roc"), ("surfaces/agents/address", "::"), ("surfaces/main/connections-per-principal", 1),
+    ("surfaces/agents/hosts", "roc"), ("surfaces/agents/address", "fd00::99"), ("surfaces/main/connections-per-principal", 1),
     ("services/grafana/container", "a"), ("services/grafana/container", "A" + "_.-9" * 31 + "abc"), ("services/grafana/protocol", GONE),
     ("services/grafana/internal", False), ("services/socket/unix", "/" + "s" * 106), ("services/socket/unix", "/a/..b/...c"),
     ("services/luanti/direct", "tcp/1"), ("services/luanti/direct", "tcp/65535"), ("services/luanti/container", GONE),

@@ -19,10 +19,11 @@ ONLY_THE_READER = [re.compile(pattern) for pattern in (
     r" is a port, reached over no surface$", r" is internal: no grant can open it$", r" is not served over ",
     r"^port \d+ of '.*' belongs to surface ", r"^redirect: is the surface's own port$", r" has this port of '.*' already",
     r"^its instance on '.*' is called ", r"^the instance on '.*' would be called ", r" has this name already",
+    r"^its address .* is that of '",                                        # another host's
     r" is a (host|segment) and a (segment|service)$",
     r" is not below '.*', and the internal authority vouches for nothing else$",
     r" is bound to a (tag|user), and a ",                                  # a host's binding against its segment's
-    r"^'.*' can't be a host's address$",                                   # 0.0.0.0 and the like
+    r"^[0-9a-f:.]+ can't be a host's address$",                                   # 0.0.0.0 and the like
     r"^'[0-9a-fA-F:.]+/(0|[1-9][0-9]*)' is no range of addresses$",                    # bits set past the prefix
     r"^expected a numeric address or range such as 100\.64\.0\.0/24, found '[0-9a-fA-F:.]{2,45}(/(0|[1-9][0-9]*))?'$",
 )]

@@ -33,7 +33,7 @@ static const char everything[] =
     "  luanti: { host: robin, container: luanti, direct: udp/30000 }\n"
     "surfaces:\n"
     "  main: { port: 443, redirect: 80, connections-per-principal: 7 }\n"
-    "  agents: { port: 8443, workers: 1, hosts: roc, address: 0.0.0.0 }\n"
+    "  agents: { port: 8443, workers: 1, hosts: roc, address: 192.168.1.10 }\n"
     "hosts:\n"
     "  roc: { segment: prod, address: [100.64.1.1, \"fd00::1\"], lan: 192.168.1.10, gateway: true }\n"
     "  robin: { segment: ai, address: 100.64.1.3, os: macos }\n"
@@ -124,7 +124,7 @@ static void test_segments_hosts_surfaces(void **state)
     assert_int_equal(m->surfaces[0].addresses.n, 0);
     assert_int_equal(m->surfaces[1].n_workers, 1);
     assert_indexes(&m->surfaces[1].hosts, 1, ROC, ROC);
-    assert_prefix(&m->surfaces[1].addresses, 0, "0.0.0.0");
+    assert_prefix(&m->surfaces[1].addresses, 0, "192.168.1.10");
     model_free(m);
 }
 

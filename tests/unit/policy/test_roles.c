@@ -59,6 +59,9 @@ static void test_where_instances_are(void **state)
     world_service(&w, "elsewhere", "robin", 85)->loopback = true;
     s = world_service(&w, "nas", "robin", 86);
     s->addresses = world_prefixes(&w, "192.168.1.50,2001:db8::1,10.1.1.1,10.1.1.2,10.1.1.3");
+    world_service(&w, "their-own", "bluejay", 87)->addresses = world_prefixes(&w, "127.0.0.1,::1");
+    world_service(&w, "partly-own", "bluejay", 88)->addresses = world_prefixes(&w, "127.0.0.1,192.168.1.60");
+    world_service(&w, "partly-ours", "roc", 89)->addresses = world_prefixes(&w, "127.0.0.1,192.168.1.61");
     struct compile_input input = { .model = &w.model, .gateway = 0, .container_directory = STR("/run/lab") };
     assert_int_equal(compile_model(&input, &out, &err), 0);
     struct image dial = world_attach(out.dial, IMAGE_DIAL);
@@ -87,6 +90,11 @@ static void test_where_instances_are(void **state)
     assert_addresses(target_of(dial, "own@roc"), "100.64.0.1,fd7a:115c:a1e0::1");
     assert_text(dial, target_of(dial, "elsewhere@robin")->path, "is on the loopback of robin");
     assert_addresses(target_of(dial, "nas@robin"), "192.168.1.50,2001:db8::1,10.1.1.1,10.1.1.2");
+    /* Or the gateway would take what listens on its own loopback for bluejay's. */
+    assert_text(dial, target_of(dial, "their-own@bluejay")->path, "is on the loopback of bluejay");
+    assert_int_equal(target_of(dial, "their-own@bluejay")->kind, IMAGE_TARGET_UNRESOLVED);
+    assert_addresses(target_of(dial, "partly-own@bluejay"), "192.168.1.60");
+    assert_addresses(target_of(dial, "partly-ours@roc"), "127.0.0.1,192.168.1.61");
     compile_output_deinit(&out);
     input.container_directory = STR_NONE;
     assert_int_equal(compile_model(&input, &out, &err), 0);
