@@ -146,6 +146,15 @@ static int shape_places(struct proof *p)
     return r;
 }
 
+/* Below the mapped addresses and among the multicast groups nobody sends, though a segment's ::/0 has them. */
+static int shape_senders(struct proof *p)
+{
+    const struct relation_range ranges[] = { relation_all_v4, relation_all_v6 };
+    uint32_t senders;
+    int r = relation_add_selector(&p->shape, ranges, ARRAY_SIZE(ranges), &senders);
+    return r == 0 ? cut_at(p, senders, UINT32_MAX) : r;
+}
+
 /* Gateways reach their own listeners by no network: they are senders of their own. */
 static int shape_gateways(struct proof *p)
 {
@@ -197,11 +206,31 @@ static int mark_places(struct proof *p)
     return 0;
 }
 
+static bool is_within(const struct relation_range *all, const struct address *address)
+{
+    return address_compare(&all->first, address) <= 0 && address_compare(address, &all->last) <= 0;
+}
+
+static int mark_senders(struct proof *p)
+{
+    uint32_t n = space_n_classes(p->space, SPACE_SOURCE);
+    struct relation_range range;
+    p->is_sender = calloc(n, sizeof *p->is_sender);
+    if (!p->is_sender)
+        return -ENOMEM;
+    for (uint32_t k = 0; k < n; k++)
+        p->is_sender[k] = space_class_range(p->space, SPACE_SOURCE, k, 0, &range) &&
+                          (is_within(&relation_all_v4, &range.first) || is_within(&relation_all_v6, &range.first));
+    return 0;
+}
+
 static int make_space(struct proof *p)
 {
     const struct relation *const layers[] = { p->layers->declared, p->mesh, p->firewall, p->firewall_lan, p->unknown, p->unknown_lan, &p->shape };
     const struct relation **all = malloc((ARRAY_SIZE(layers) + p->layers->n_gateways) * sizeof *all);
     int r = all ? shape_places(p) : -ENOMEM;
+    if (r == 0)
+        r = shape_senders(p);
     if (r == 0)
         r = shape_gateways(p);
     if (r == 0)
@@ -213,6 +242,8 @@ static int make_space(struct proof *p)
         r = space_init(&p->space, all, (uint32_t)ARRAY_SIZE(layers) + p->layers->n_gateways);
     }
     free(all);
+    if (r == 0)
+        r = mark_senders(p);
     return r == 0 ? mark_places(p) : r;
 }
 
@@ -334,6 +365,23 @@ static int compare(struct proof *p)
     return p->has_unknown ? compare_unknown(p) : matrix_subtract(&p->declared, &p->low.all, &p->missing);
 }
 
+static int keep_sent(struct proof *p)
+{
+    struct matrix *const differences[] = { &p->missing, &p->extra, &p->unproved_missing, &p->unproved_extra };
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(differences); i++) {
+        struct matrix kept;
+        if (matrix_is_empty(differences[i]))
+            continue;
+        r = matrix_restrict(differences[i], p->is_sender, NULL, &kept);
+        if (r < 0)
+            break;
+        matrix_deinit(differences[i]);
+        *differences[i] = kept;
+    }
+    return r;
+}
+
 /* ---- the whole ---- */
 
 static int list_unproved(const struct verify_layers *l, struct verify_result *result)
@@ -356,6 +404,8 @@ static int prove(struct proof *p, struct verify_result *result)
         r = read_matrices(p);
     if (r == 0)
         r = compare(p);
+    if (r == 0)
+        r = keep_sent(p);
     if (r == 0)
         r = list_unproved(p->layers, result);
     if (r < 0)
@@ -391,6 +441,7 @@ static void proof_deinit(struct proof *p)
     free(p->has_firewall);
     free(p->is_not_mesh);
     free(p->is_network);
+    free(p->is_sender);
     space_free(p->space);
 }
 

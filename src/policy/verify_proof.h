@@ -25,6 +25,7 @@ struct proof {
     struct space *space;
     uint8_t *place_of;                             /* by destination class: PROOF_* bits */
     bool *has_firewall, *is_not_mesh, *is_network; /* the same as marks; is_network: addresses, no service points */
+    bool *is_sender;                               /* by source class: packets come from its addresses */
     struct matrix declared, mesh_rows, firewall_rows, firewall_lan_rows, unknown_rows, unknown_lan_rows;
     struct matrix *verdicts;                       /* by gateway */
     struct proof_reach low, high;                  /* by the declared way; by any way */

@@ -181,7 +181,7 @@ static void scene_init(struct scene *s, uint64_t seed)
     assert_true(s->world.model.n_hosts <= HOSTS_MAX);
     add_lans(s);
     for (uint32_t i = 0, n = random_probes(&s->world, seed, s->probes); i < n; i++)
-        if (s->probes[i].bytes[0] != 0xff) /* nobody's: multicast */
+        if (address_is_v4(&s->probes[i]) || relation_selector_contains((struct relation_selector){ &relation_all_v6, 1 }, &s->probes[i]))
             s->probes[s->n_probes++] = s->probes[i];
     for (uint32_t i = 0; i < s->world.model.n_hosts; i++)
         if (s->world.model.hosts[i].lan.n)
