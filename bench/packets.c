@@ -50,7 +50,7 @@ static void loopback_up(void)
 static void write_grants(FILE *out, const char *before, const char *between, const char *after)
 {
     for (unsigned left = GRANTS; left-- > 0;)
-        fprintf(out, "%s127.0.%u.%u%s%u%s", before, left / 250, 1 + left % 250, between, PORT, after);
+        fprintf(out, "%s127.0.%u.%u%s%d%s", before, left / 250, 1 + left % 250, between, PORT, after);
 }
 
 static void run_nft(FILE *rules)

@@ -108,8 +108,9 @@ static void csv_write(struct buf *out, const struct access_table *t)
             buf_append_char(out, ',');
             access_write_object(out, a, t->objects[o]);
             const struct model_surface *surface = object->surface != MODEL_NONE ? &a->model->surfaces[object->surface] : NULL;
+            unsigned port = object->kind == ACCESS_WEB && surface ? surface->port : object->port;
             buf_printf(out, ",%s,%.*s,%s,%u,%s,", kind_name(object->kind), STR_ARG(surface ? surface->name.text : STR_NONE),
-                       object->protocol == RELATION_UDP ? "udp" : "tcp", object->kind == ACCESS_WEB && surface ? surface->port : object->port, answer_name(answer));
+                       object->protocol == RELATION_UDP ? "udp" : "tcp", port, answer_name(answer));
             if (answer != ACCESS_NO)
                 rule_write(out, t, t->subjects[s], t->objects[o]);
             buf_append_char(out, '\n');

@@ -25,7 +25,8 @@ struct layers {
     struct verify_layers all;                   /* of them, for proving and asking */
 };
 
-/* wanted, by host: whose firewalls are worked out; NULL: everybody's. The access and its model must outlive the layers. 0; -ENOMEM; -E2BIG; -EINVAL with err when a layer can't be written or read. */
+/* wanted, by host: whose firewalls are worked out; NULL: everybody's. The access and its model must outlive the layers.
+ * 0; -ENOMEM; -E2BIG; -EINVAL with err when a layer can't be written or read. */
 int layers_init(struct layers *ret, const struct access *access, const bool *wanted, struct error *err) must_check;
 void layers_deinit(struct layers *layers);
 #define cleanup_layers cleanup(layers_deinit)

@@ -315,7 +315,7 @@ int space_init(struct space **ret, const struct relation *const *relations, uint
     }
     cutting_deinit(&c);
     if (r < 0)
-        space = space_free(space);
+        space_free(space);
     else
         *ret = space;
     return r;
