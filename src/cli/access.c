@@ -18,7 +18,7 @@ static const char usage[] =
     "\n"
     "      --from WHO    only what that host, segment, service, tag, user or address can reach\n"
     "      --to WHAT     only who can reach that service, HOST:PORT, host or segment\n"
-    "      --csv         one line for each of them: from, to, over, port, answer, rule\n"
+    "      --csv         a line for each pair, also of what can't be reached: from, to, kind, over, protocol, port, answer, rule\n"
     "      --json        the same for scripts, what can be reached only\n"
     "  -f, --file FILE   the declaration\n"
     "\n"
@@ -38,6 +38,7 @@ static int options_read(int argc, char **argv, struct access_options *ret)
         { "file", required_argument, NULL, 'f' }, { "from", required_argument, NULL, 's' }, { "to", required_argument, NULL, 't' },
         { "csv", no_argument, NULL, 'c' },        { "json", no_argument, NULL, 'j' },       { "help", no_argument, NULL, 'h' }, { 0 }
     };
+    bool is_csv = false, is_json = false;
     int c;
     optind = 0;
     while ((c = getopt_long(argc, argv, "f:h", options, NULL)) != -1) {
@@ -45,8 +46,8 @@ static int options_read(int argc, char **argv, struct access_options *ret)
         case 'f': ret->file = optarg; break;
         case 's': ret->from = optarg; break;
         case 't': ret->to = optarg; break;
-        case 'c': ret->form = FORM_CSV; break;
-        case 'j': ret->form = FORM_JSON; break;
+        case 'c': is_csv = true; break;
+        case 'j': is_json = true; break;
         default: fputs(usage, c == 'h' ? stdout : stderr); return (c == 'h' ? CLI_YES : CLI_UNKNOWN) + 1;
         }
     }
@@ -54,6 +55,11 @@ static int options_read(int argc, char **argv, struct access_options *ret)
         fprintf(stderr, "postern access: '%s' is too much; say --from WHO or --to WHAT\n", argv[optind]);
         return CLI_UNKNOWN + 1;
     }
+    if (is_csv && is_json) {
+        fputs("postern access: CSV or JSON? say one of --csv and --json\n", stderr);
+        return CLI_UNKNOWN + 1;
+    }
+    ret->form = is_csv ? FORM_CSV : is_json ? FORM_JSON : FORM_TABLE;
     return 0;
 }
 

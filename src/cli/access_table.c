@@ -203,7 +203,7 @@ static uint32_t row_line(const struct drawing *d, uint32_t object)
 
 /* ---- drawing ---- */
 
-enum { CELL_MIN = 4, LABEL_MIN = 24, LABEL_MAX = 64, HEAD_LINES = 4, NAME_MAX_SHOWN = 18, LINE_WIDTH = 6 };
+enum { CELL_MIN = 4, LABEL_MIN = 24, LABEL_MAX = 64, HEAD_LINES = 4, ROW_NAMES_MAX = 40, NAME_MAX_SHOWN = 18, LINE_WIDTH = 6 };
 
 static bool is_whole_segment(const struct drawing *d, const struct group *g)
 {
@@ -399,8 +399,9 @@ static int write_section(struct drawing *d, struct section section, uint32_t fir
             write_title(d, section);
         has_title = true;
         char instead[64];
-        snprintf(instead, sizeof instead, row.n == n ? "none of %u" : "the other %u", row.n);
-        write_row(d, &row, !open && row.n > 4 ? instead : NULL, label, first, end);
+        bool is_all = open && row.n == n && !d->t->has_to;
+        snprintf(instead, sizeof instead, is_all ? "all %u" : row.n == n ? "none of %u" : "the other %u", row.n);
+        write_row(d, &row, (!open && row.n > 4) || (is_all && row.n > ROW_NAMES_MAX) ? instead : NULL, label, first, end);
     }
     return 0;
 }

@@ -58,7 +58,7 @@ static void usage_write(FILE *out)
           "\n", out);
     for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
         if (layers[i].summary)
-            fprintf(out, "      --%s %-*s  %s\n", layers[i].option, (int)(20 - strlen(layers[i].option)), layers[i].argument, layers[i].summary);
+            fprintf(out, "      --%s %-*s  %s\n", layers[i].option, (int)(18 - strlen(layers[i].option)), layers[i].argument, layers[i].summary);
     fputs("      --nodes NODES          the mesh's machines, from 'tailscale status --json'; without it they are the declared hosts\n"
           "      --host HOST            whose layer it is, where that is not this machine's\n"
           "      --interface NAME       the mesh's interface there (default " RENDER_MESH_INTERFACE ")\n"
@@ -110,7 +110,10 @@ static int arguments_read(int argc, char **argv, struct audit_arguments *ret)
         if (!option_read(c, ret))
             return (c == 'h' ? CLI_YES : CLI_UNKNOWN) + 1;
     if (optind < argc || ret->n_asked == 0) {
-        usage_write(stderr);
+        if (optind < argc)
+            fprintf(stderr, "postern audit: '%s' is too much; a policy or a listing follows its option\n", argv[optind]);
+        else
+            usage_write(stderr);
         return CLI_UNKNOWN + 1;
     }
     return 0;
@@ -143,7 +146,7 @@ static void text_write(struct buf *out, const struct audit_layer *layer, const s
 
 static void json_write(struct buf *out, const struct audit_layer *layer, const struct audit_given *given, const struct compared *c)
 {
-    buf_printf(out, "  {\"layer\": \"%s\", \"file\": ", layer->name);
+    buf_printf(out, "%s  {\"layer\": \"%s\", \"file\": ", out->len ? ",\n" : "", layer->name);
     buf_append_json(out, str_of(given->path));
     buf_printf(out, ", \"holds\": %s,\n   \"gained\": ", c->gained.n || c->lost.n ? "false" : c->unknown.n ? "null" : "true");
     difference_write_json(out, &c->gained);
@@ -249,9 +252,11 @@ int cli_audit(int argc, char **argv)
     for (size_t i = 0; i < ARRAY_SIZE(layers); i++) {
         if (!(arguments.given.path = arguments.paths[i]))
             continue;
-        if (arguments.json && body.len)
-            buf_append(&body, STR(",\n"));
+        size_t before = body.len;
         int one = layer_audit(&layers[i], &arguments, &body);
+        /* What could not be read is not read again for another layer, to be complained of twice. */
+        while (body.len == before && i + 1 < ARRAY_SIZE(layers) && strcmp(layers[i].option, layers[i + 1].option) == 0)
+            i++;
         /* A difference that is certain says more than what couldn't be told. */
         status = one == CLI_NO || status == CLI_NO ? CLI_NO : one > status ? one : status;
     }

@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/files.h"
+#include "cli/render.h"
 #include "observe/nftables.h"
 
 enum { INTERFACES_MAX = 256, NAME_SIZE = 16 };
@@ -16,20 +17,18 @@ enum { INTERFACES_MAX = 256, NAME_SIZE = 16 };
 static bool host_find(const struct audit_given *given, uint32_t *ret)
 {
     char name[HOST_NAME_MAX + 1] = "";
-    const char *wanted = given->host;
-    if (!wanted && gethostname(name, sizeof name - 1) == 0) {
-        wanted = name;
-        name[strcspn(name, ".")] = '\0';
+    if (given->host) {
+        *ret = cli_host_find("audit", given->model, str_of(given->host));
+        return *ret != MODEL_NONE;
     }
-    for (uint32_t i = 0; wanted && i < given->model->n_hosts; i++)
-        if (str_equal(given->model->hosts[i].name.text, str_of(wanted))) {
+    if (gethostname(name, sizeof name - 1) == 0)
+        name[strcspn(name, ".")] = '\0';
+    for (uint32_t i = 0; i < given->model->n_hosts; i++)
+        if (str_equal(given->model->hosts[i].name.text, str_of(name))) {
             *ret = i;
             return true;
         }
-    if (given->host)
-        fprintf(stderr, "postern audit: the declaration has no host '%s'\n", given->host);
-    else
-        fprintf(stderr, "postern audit: this machine calls itself '%s', and the declaration has no such host; say --host HOST\n", name);
+    fprintf(stderr, "postern audit: this machine calls itself '%s', and the declaration has no such host; say --host HOST\n", name);
     return false;
 }
 

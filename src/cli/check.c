@@ -111,9 +111,16 @@ static void summary_write(struct buf *out, const struct cli_declaration *declara
     if (n_errors) {
         plural_write(out, n_errors, "error");
     } else if (model) {
-        buf_printf(out, "%s: %u hosts, %u services, %u surfaces, %u grants, %u expectations, ", j && judgement_holds(j) ? "ok" : "could not be judged",
-                   model->n_hosts, model->n_services, model->n_surfaces, model->n_grants, model->n_expectations);
-        plural_write(out, n_warnings, "warning");
+        const struct { uint32_t n; const char *noun; } counts[] = {
+            { model->n_hosts, "host" }, { model->n_services, "service" }, { model->n_surfaces, "surface" }, { model->n_grants, "grant" },
+            { model->n_expectations, "expectation" }, { n_warnings, "warning" },
+        };
+        buf_append(out, j && judgement_holds(j) ? STR("ok: ") : STR("could not be judged: "));
+        for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+            plural_write(out, counts[i].n, counts[i].noun);
+            if (i + 1 < ARRAY_SIZE(counts))
+                buf_append(out, STR(", "));
+        }
     }
     buf_append_char(out, '\n');
 }

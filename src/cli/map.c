@@ -15,7 +15,7 @@
 #include "roles/revision.h"
 
 static const char usage[] =
-    "usage: postern map [--from WHO] [-o FILE] [-f DECLARATION]\n"
+    "usage: postern map [--from WHO] [-o FILE | --json] [-f DECLARATION]\n"
     "\n"
     "Draws what the declaration allows: segments, hosts, surfaces, services, and a line for every way between them. Point at anything\n"
     "in the picture to see who may reach it, and by which line of the declaration.\n"
@@ -74,7 +74,7 @@ static int arguments_read(int argc, char **argv, struct arguments *ret)
         default: fputs("postern map --help says what there is\n", stderr); return CLI_UNKNOWN + 1;
         }
     if (optind != argc) {
-        fputs(usage, stderr);
+        fprintf(stderr, "postern map: '%s' is too much; name the declaration with -f, the picture with -o\n", argv[optind]);
         return CLI_UNKNOWN + 1;
     }
     if (ret->output && !format_of(ret->output, &ret->format))

@@ -366,6 +366,10 @@ static int read_to(struct resolving *r, struct str text)
     uint8_t protocol = RELATION_TCP;
     uint16_t port = 0;
     uint32_t n;
+    if (str_starts_with(text, STR("https://")) || str_starts_with(text, STR("http://"))) {
+        error_set(r->err, "'%.*s' is a URL: ask for the service's name, or the host name in it", STR_ARG(text));
+        return -EINVAL;
+    }
     split_port(text, &name, &port_text);
     if (port_text.len && !read_port(port_text, &protocol, &port)) {
         error_set(r->err, "'%.*s' is no port; write %.*s:443 or %.*s:udp/53", STR_ARG(port_text), STR_ARG(name), STR_ARG(name));

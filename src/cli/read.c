@@ -49,6 +49,8 @@ static int arguments_read(int argc, char **argv, struct read_arguments *ret)
     bool is_right = argc - optind == 2 && strcmp(argv[optind], "tailscale") == 0;
     if (is_right && !ret->nodes)
         fputs("postern read: which machines? --nodes NODES, for example from 'tailscale status --json'\n", stderr);
+    else if (optind < argc && strcmp(argv[optind], "tailscale") != 0)
+        fprintf(stderr, "postern read: '%s' is nothing that it reads; 'postern read tailscale POLICY --nodes NODES' it is\n", argv[optind]);
     else if (!is_right)
         fputs(usage, stderr);
     if (!is_right || !ret->nodes)

@@ -321,9 +321,11 @@ static void write_remedy(struct asking *a)
         buf_printf(&a->out, "\nNo line of the declaration would make it yes: %s\n", r->why_not);
         return;
     }
-    if (r->amend.kind == AMEND_NEW_GRANT)
-        buf_printf(&a->out, "\nThis line under grants: in %.*s would make it yes%s:\n\n", STR_ARG(declared_file(m)),
-                   r->amend.declares_host || r->amend.opens_internal ? ", with what belongs to it" : "");
+    if (r->amend.kind == AMEND_NEW_GRANT && !r->amend.declares_host && !r->amend.opens_internal)
+        buf_printf(&a->out, "\nThis line under grants: in %.*s would make it yes:\n\n", STR_ARG(declared_file(m)));
+    else if (r->amend.kind == AMEND_NEW_GRANT)
+        buf_printf(&a->out, "\nThese lines in %.*s would make it yes, %sthe last under grants:\n\n", STR_ARG(declared_file(m)),
+                   r->amend.declares_host ? "the host under hosts, " : "");
     else
         buf_printf(&a->out, "\nA word in line %u of %.*s would make it yes:\n\n", m->grants[r->amend.grant].at.line, STR_ARG(declared_file(m)));
     buf_append(&a->out, buf_str(&r->diff));
@@ -358,7 +360,8 @@ static void json_hop(struct asking *a, const struct question_result *result, con
     json_text(&a->out, "place", &text);
     buf_clear(&text);
     if (hop->rule)
-        buf_printf(&text, hop->rule->line ? "%.*s:%u %.*s" : "%.*s%.0u %.*s", STR_ARG(hop->rule->file), hop->rule->line, STR_ARG(hop->rule->text));
+        buf_printf(&text, hop->rule->line ? "%.*s:%u%s%.*s" : "%.*s%.0u%s%.*s", STR_ARG(hop->rule->file), hop->rule->line,
+                   hop->rule->text.len ? " " : "", STR_ARG(hop->rule->text));
     json_text(&a->out, "rule", &text);
     buf_append_char(&a->out, '}');
 }
@@ -472,8 +475,14 @@ static bool surface_find(const struct model *m, const char *name, uint32_t *ret)
     for (uint32_t i = 0; name && i < m->n_surfaces; i++)
         if (str_equal(m->surfaces[i].name.text, str_of(name)))
             *ret = i;
-    if (name && *ret == MODEL_NONE)
-        fprintf(stderr, "postern why: the declaration has no surface '%s'\n", name);
+    if (name && *ret == MODEL_NONE) {
+        struct str near = STR_NONE;
+        for (uint32_t i = 0; i < m->n_surfaces && !near.len; i++)
+            if (str_distance(m->surfaces[i].name.text, str_of(name), 2) <= 2)
+                near = m->surfaces[i].name.text;
+        fprintf(stderr, "postern why: the declaration has no surface '%s'", name);
+        fprintf(stderr, near.len ? "; did you mean '%.*s'?\n" : "\n", STR_ARG(near));
+    }
     return !name || *ret != MODEL_NONE;
 }
 

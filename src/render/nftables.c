@@ -304,7 +304,8 @@ static int check_options(const struct model *model, uint32_t host, const struct 
     if (!h)
         error_set(err, "no such host");
     else if (h->os != MODEL_OS_LINUX)
-        error_set(err, "%.*s runs no Linux, so it has no nftables; only the mesh's own filter protects it", STR_ARG(h->name.text));
+        error_set(err, "%.*s runs no Linux, so it has no nftables; 'postern render pf %.*s' writes its firewall", STR_ARG(h->name.text),
+                  STR_ARG(h->name.text));
     else if (!is_interface_name(options->mesh_interface))
         error_set(err, "'%.*s' is no name of an interface", STR_ARG(options->mesh_interface));
     else if (options->worker_uid_first > options->worker_uid_last || (options->worker_uid_last && !options->worker_uid_first))

@@ -151,8 +151,9 @@ def test_a_change_fits_the_file_s_own_form(form, directory):
     (["iphone"], "who asks, and what for"), (["iphone", "grafana", "x"], "one FROM and one TO"), (["iphon", "grafana"], "did you mean 'iphone'"),
     (["iphone", "grafna"], "did you mean 'grafana'"), (["iphone", "roc:0"], "is no port"), (["iphone", "roc:99999"], "is no port"),
     (["iphone", "roc:icmp/1"], "is no port"), (["iphone", "grafana:443"], "name it without the port"), (["iphone", "192.168.1.10"], "which port"),
-    (["iphone", "grafana", "--over", "mian"], "no surface 'mian'"), (["tag:x", "grafana"], "nothing in the declaration is bound"),
+    (["iphone", "grafana", "--over", "mian"], "no surface 'mian'; did you mean 'main'?"), (["tag:x", "grafana"], "nothing in the declaration is bound"),
     (["", "grafana"], "no ''"), (["iphone", ""], "no ''"), (["iphone", ":22"], ""), (["iphone", "[::1"], ""), (["iphone", "host/grafana"], "no 'grafana'"),
+    (["iphone", "https://grafana.home.example:443/"], "is a URL"),
 ])
 def test_what_can_t_be_asked_is_said_and_ends_with_2(arguments, message):
     done = run("why", *arguments, "-f", HOMELAB)
@@ -179,3 +180,18 @@ def test_tags_and_users_ask_for_what_is_bound_to_them(directory):
     assert run("why", "alice@example.org", "x", "-f", path).returncode == 0
     assert run("why", "alice@example.org", "tag:gate:443", "-f", path).returncode == 0
     assert run("why", "tag:gate", "a:22", "-f", path).returncode == 1
+
+
+def test_a_loopback_of_one_gateway_is_no_way_for_another(directory):
+    path = os.path.join(directory, "postern.yml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("postern: 1\ndomain: h.example\nsegments: { s: {} }\nhosts:\n  here: { segment: s, address: 10.0.0.1, gateway: true }\n"
+                   "  there: { segment: s, address: 10.0.0.2, gateway: true }\n  guest: { segment: s, address: 10.0.0.3 }\n"
+                   "surfaces: { main: { port: 8000, hosts: there }, both: { port: 8001 } }\n"
+                   "services: { web: { host: here, address: 127.0.0.1, port: 9000 } }\n"
+                   "grants:\n  - { from: guest, to: web, over: [main, both] }\n")
+    said = json.loads(run("access", "-f", path, "--json").stdout)["access"]
+    assert not [way for way in said if way["kind"] == "instance"] and "127.0.0.1" not in run("render", "mesh", "-f", path).stdout
+    assert run("why", "guest", "web", "--over", "both", "-f", path).returncode == 0
+    [result] = json.loads(run("why", "guest", "web", "--over", "main", "-f", path, "--json").stdout)["results"]
+    assert result["answer"] == "no" and "loopback of here" in result["hops"][-1]["text"], result
