@@ -92,10 +92,13 @@ static int add_at_host(struct collecting *c, struct access_object object, const 
     struct address *to = arena_array(&c->a->arena, addresses->n, struct address);
     if (!to)
         return -ENOMEM;
-    for (uint32_t i = 0; i < addresses->n; i++)
-        to[i] = addresses->items[i].address;
+    for (uint32_t i = 0; i < addresses->n; i++) {
+        const struct address *address = &addresses->items[i].address;
+        if (object.kind == ACCESS_INSTANCE && own && own->n && address_is_loopback(address)) /* dialled on its own host only */
+            continue;
+        to[object.n_to++] = *address;
+    }
     object.to = to;
-    object.n_to = addresses->n;
     return add_object(c, object);
 }
 

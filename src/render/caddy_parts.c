@@ -63,6 +63,15 @@ static void address_write(const struct address *address, uint16_t port, struct b
     buf_printf(out, address_is_v4(address) ? " %s:%u" : " [%s]:%u", address_format(address, text), port);
 }
 
+/* Another host's loopback is not the gateway's. The instance is one that the gateway reaches, so that there is one. */
+static const struct address *first_dialled(const struct model_prefixes *addresses, bool is_here)
+{
+    uint32_t i = 0;
+    while (!is_here && i + 1 < addresses->n && address_is_loopback(&addresses->items[i].address))
+        i++;
+    return &addresses->items[i].address;
+}
+
 /* The instance on that host as Caddy dials it. */
 static void upstream_write(const struct model *model, uint32_t gateway, const struct model_service *service, uint32_t host, struct buf *out)
 {
@@ -77,7 +86,7 @@ static void upstream_write(const struct model *model, uint32_t gateway, const st
         if (service->loopback && host == gateway && !service->addresses.n)
             buf_printf(out, " 127.0.0.1:%u", service->port);
         else if (addresses->n)
-            address_write(&addresses->items[0].address, service->port, out);
+            address_write(first_dialled(addresses, host == gateway), service->port, out);
         break;
     }
 }

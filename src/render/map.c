@@ -5,13 +5,23 @@
 
 /* ---- what gateways can hand on ---- */
 
+static bool is_beyond_loopback(const struct model_prefixes *addresses)
+{
+    for (uint32_t i = 0; i < addresses->n; i++)
+        if (!address_is_loopback(&addresses->items[i].address))
+            return true;
+    return false;
+}
+
 bool map_gateway_reaches(const struct model *model, uint32_t gateway, const struct model_service *service, uint32_t instance_host)
 {
     if (!model->hosts[gateway].gateway)
         return false;
     if (gateway == instance_host)
         return true;
-    return service->where == MODEL_WHERE_HOST && (service->addresses.n || (!service->loopback && model->hosts[instance_host].addresses.n));
+    if (service->where != MODEL_WHERE_HOST)
+        return false;
+    return service->addresses.n ? is_beyond_loopback(&service->addresses) : !service->loopback && model->hosts[instance_host].addresses.n;
 }
 
 bool map_is_served_by(const struct model *model, uint32_t gateway, const struct model_service *service)

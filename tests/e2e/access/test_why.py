@@ -192,6 +192,8 @@ def test_a_loopback_of_one_gateway_is_no_way_for_another(directory):
                    "grants:\n  - { from: guest, to: web, over: [main, both] }\n")
     said = json.loads(run("access", "-f", path, "--json").stdout)["access"]
     assert not [way for way in said if way["kind"] == "instance"] and "127.0.0.1" not in run("render", "mesh", "-f", path).stdout
+    assert "127.0.0.1:9000" in run("render", "caddy", "here", "both", "-f", path).stdout
+    assert "127.0.0.1" not in run("render", "caddy", "there", "both", "-f", path).stdout
     assert run("why", "guest", "web", "--over", "both", "-f", path).returncode == 0
     [result] = json.loads(run("why", "guest", "web", "--over", "main", "-f", path, "--json").stdout)["results"]
     assert result["answer"] == "no" and "loopback of here" in result["hops"][-1]["text"], result
