@@ -46,31 +46,44 @@ struct interfaces {
     uint32_t n;
 };
 
-static void interface_add(struct interfaces *interfaces, const char *name)
+static void interface_add(struct interfaces *interfaces, struct str name)
 {
-    for (uint32_t i = 0; i < interfaces->n; i++)
-        if (strncmp(interfaces->names[i], name, NAME_SIZE) == 0)
+    for (uint32_t i = 0; i < interfaces->n && i < INTERFACES_MAX; i++)
+        if (str_equal(str_of(interfaces->names[i]), name))
             return;
     if (interfaces->n < INTERFACES_MAX)
-        str_copy(interfaces->names[interfaces->n++], NAME_SIZE, str_make(name, strnlen(name, NAME_SIZE)));
+        str_copy(interfaces->names[interfaces->n], NAME_SIZE, name);
+    interfaces->n += interfaces->n <= INTERFACES_MAX;
 }
 
-/* Every name that some rule tells from the others, but for the mesh's and the loopback; the empty one stands for all that none names. A rule
- * for "eth*" tells its first name from the rest. */
-static void interfaces_find(const struct packet_filter *filter, struct str mesh, struct interfaces *ret)
+/* The name itself; for "eth*" also one that begins so and that no other rule is about, since one may be about "eth". */
+static void interfaces_add(struct interfaces *interfaces, const struct relation_range *range, struct str mesh)
+{
+    const char *first = (const char *)range->first.bytes;
+    char longer[NAME_SIZE] = "";
+    struct str name = str_make(first, strnlen(first, NAME_SIZE - 1));
+    if (!str_equal(name, mesh) && !str_equal(name, STR("lo")))
+        interface_add(interfaces, name);
+    if (address_equal(&range->first, &range->last) || name.len + 1 >= NAME_SIZE)
+        return;
+    str_copy(longer, sizeof longer, name);
+    longer[name.len] = '\x01';
+    interface_add(interfaces, str_make(longer, name.len + 1));
+}
+
+/* Every name that some rule tells from the others, but for the mesh's and the loopback; the empty one stands for all that none names. False:
+ * they are more than INTERFACES_MAX. */
+static bool interfaces_find(const struct packet_filter *filter, struct str mesh, struct interfaces *ret)
 {
     ret->n = 0;
-    interface_add(ret, "");
+    interface_add(ret, STR(""));
     for (uint32_t s = 0; s < packet_filter_n_sets(filter); s++) {
         const struct packet_set *set = packet_filter_set(filter, s);
         for (unsigned f = 0; f < set->n_fields; f++)
-            for (uint32_t k = 0; set->fields[f] == PACKET_INTERFACE && k < set->n_elements; k++) {
-                const char *name = (const char *)packet_filter_values(filter, set, k)[f].first.bytes;
-                struct str text = str_make(name, strnlen(name, NAME_SIZE - 1));
-                if (!str_equal(text, mesh) && !str_equal(text, STR("lo")))
-                    interface_add(ret, name);
-            }
+            for (uint32_t k = 0; set->fields[f] == PACKET_INTERFACE && k < set->n_elements; k++)
+                interfaces_add(ret, &packet_filter_values(filter, set, k)[f], mesh);
     }
+    return ret->n <= INTERFACES_MAX;
 }
 
 /* Adds what the filter lets in by the mesh, or by everything else. */
@@ -85,7 +98,8 @@ static int relation_add(const struct packet_filter *filter, struct str mesh, boo
         return 0;
     if (!by_lan)
         return packet_filter_relation(filter, PACKET_TO_HOST, &arrival, to, n_to, open, unknown);
-    interfaces_find(filter, mesh, &interfaces);
+    if (!interfaces_find(filter, mesh, &interfaces))
+        return -E2BIG;
     for (uint32_t i = 0; i < interfaces.n; i++) {
         arrival.interface = str_of(interfaces.names[i]);
         int r = packet_filter_relation(filter, PACKET_TO_HOST, &arrival, to, n_to, open, unknown);

@@ -38,7 +38,7 @@ enum packet_path { PACKET_TO_HOST, PACKET_THROUGH_HOST, PACKET_FROM_HOST };
 enum packet_verdict {
     PACKET_CONTINUE, PACKET_ACCEPT, PACKET_DROP, PACKET_REJECT,
     PACKET_JUMP, PACKET_GOTO, PACKET_RETURN,
-    PACKET_ELSEWHERE, /* sent on by other rules than these (DNAT, a queue …): where to can't be told */
+    PACKET_ELSEWHERE, /* sent on by other rules than these (DNAT, a queue …): where to can't be told, whatever comes after */
 };
 
 enum packet_family { PACKET_ANY_FAMILY = 0, PACKET_IPV4 = 4, PACKET_IPV6 = 6 };

@@ -18,6 +18,7 @@ struct question {
 struct decision {
     enum packet_answer answer;
     uint32_t reason;
+    bool is_away; /* UNKNOWN, and what later chains say of the packet says nothing */
 };
 
 enum truth { NO, YES, MAYBE };
@@ -107,14 +108,14 @@ static bool take(const struct packet_rule *rule, uint32_t reason, struct way *wa
 {
     struct frame *top = &way->frames[way->depth];
     switch (rule->verdict) {
-    case PACKET_ACCEPT: *ret = (struct decision){ PACKET_ADMITTED, reason }; return true;
-    case PACKET_DROP: case PACKET_REJECT: *ret = (struct decision){ PACKET_DENIED, reason }; return true;
-    case PACKET_ELSEWHERE: *ret = (struct decision){ PACKET_UNKNOWN, reason }; return true;
+    case PACKET_ACCEPT: *ret = (struct decision){ PACKET_ADMITTED, reason, false }; return true;
+    case PACKET_DROP: case PACKET_REJECT: *ret = (struct decision){ PACKET_DENIED, reason, false }; return true;
+    case PACKET_ELSEWHERE: *ret = (struct decision){ PACKET_UNKNOWN, reason, true }; return true;
     case PACKET_RETURN: top->rule = UINT32_MAX; return false;
     case PACKET_GOTO: *top = (struct frame){ rule->target, 0 }; return false;
     case PACKET_JUMP:
         if (way->depth == PACKET_FILTER_DEPTH_MAX) {
-            *ret = (struct decision){ PACKET_UNKNOWN, rule->reason };
+            *ret = (struct decision){ PACKET_UNKNOWN, rule->reason, false };
             return true;
         }
         way->frames[++way->depth] = (struct frame){ rule->target, 0 };
@@ -128,7 +129,7 @@ static struct decision both(struct question *q, const struct packet_rule *rule, 
     struct way taken = *way;
     struct decision with;
     if (q->depth == DEPTH_MAX)
-        return (struct decision){ PACKET_UNKNOWN, rule->reason };
+        return (struct decision){ PACKET_UNKNOWN, rule->reason, false };
     q->depth++;
     if (!take(rule, reason, &taken, &with))
         with = follow(q, taken, base);
@@ -136,7 +137,8 @@ static struct decision both(struct question *q, const struct packet_rule *rule, 
     q->depth--;
     if (with.answer == without.answer && with.answer != PACKET_UNKNOWN)
         return without;
-    return (struct decision){ PACKET_UNKNOWN, without.answer == PACKET_UNKNOWN ? without.reason : with.answer == PACKET_UNKNOWN ? with.reason : rule->reason };
+    return (struct decision){ PACKET_UNKNOWN, without.answer == PACKET_UNKNOWN ? without.reason : with.answer == PACKET_UNKNOWN ? with.reason : rule->reason,
+                              with.is_away || without.is_away };
 }
 
 /* From where the way is to the base chain's end. */
@@ -148,7 +150,7 @@ static struct decision follow(struct question *q, struct way way, uint32_t base)
         if (top->rule >= chain->n_rules) {
             if (way.depth == 0) {
                 const struct packet_chain *first = packet_filter_chain(q->filter, base);
-                return (struct decision){ first->policy == PACKET_ACCEPT ? PACKET_ADMITTED : PACKET_DENIED, first->policy_reason };
+                return (struct decision){ first->policy == PACKET_ACCEPT ? PACKET_ADMITTED : PACKET_DENIED, first->policy_reason, false };
             }
             way.depth--;
             continue;
@@ -157,7 +159,7 @@ static struct decision follow(struct question *q, struct way way, uint32_t base)
         uint32_t reason = rule->reason;
         enum truth truth = YES;
         if (++q->steps > steps_max)
-            return (struct decision){ PACKET_UNKNOWN, rule->reason };
+            return (struct decision){ PACKET_UNKNOWN, rule->reason, false };
         for (uint32_t k = 0; k < rule->n_matches && truth != NO; k++) {
             enum truth one = match_holds(q, packet_filter_match(q->filter, rule->first_match + k), &reason);
             truth = one == YES ? truth : one;
@@ -211,8 +213,8 @@ enum packet_answer packet_filter_decide(const struct packet_filter *filter, enum
                                         const struct address *from, const struct address *to, uint8_t protocol, uint16_t port, uint32_t *ret_reason)
 {
     struct question q = { .filter = filter, .path = path, .arrival = arrival, .from = from, .to = to, .protocol = protocol, .port = port };
-    struct decision whole = { PACKET_ADMITTED, PACKET_NONE };
-    for (uint32_t i = next_base(filter, PACKET_NONE); i != PACKET_NONE && whole.answer != PACKET_DENIED; i = next_base(filter, i)) {
+    struct decision whole = { PACKET_ADMITTED, PACKET_NONE, false };
+    for (uint32_t i = next_base(filter, PACKET_NONE); i != PACKET_NONE && whole.answer != PACKET_DENIED && !whole.is_away; i = next_base(filter, i)) {
         const struct packet_chain *chain = packet_filter_chain(filter, i);
         uint8_t family = packet_filter_table(filter, chain->table)->family;
         if (!is_on_path(path, chain->hook) || (family && (family == PACKET_IPV4) != address_is_v4(from)))
@@ -223,6 +225,7 @@ enum packet_answer packet_filter_decide(const struct packet_filter *filter, enum
         bool is_better = whole.reason == PACKET_NONE || (!is_of_rule(filter, whole.reason) && is_of_rule(filter, one.reason));
         if (one.answer == PACKET_DENIED || (one.answer == PACKET_UNKNOWN && whole.answer == PACKET_ADMITTED) || (one.answer == whole.answer && is_better))
             whole = one;
+        whole.is_away = one.is_away && whole.answer == PACKET_UNKNOWN;
     }
     if (ret_reason)
         *ret_reason = whole.reason;

@@ -125,10 +125,11 @@ struct pieces pieces_choose(struct pieces_stack *stack, struct pieces condition,
             x.reason = holds.reason;
         if (holds.value == PIECE_YES)
             pieces_append(stack, &all, at, x.value, x.reason);
-        else if (holds.value == PIECE_NO || (x.value == y.value && x.value != PIECE_MAYBE))
+        else if (holds.value == PIECE_NO || (x.value == y.value && x.value < PIECE_MAYBE))
             pieces_append(stack, &all, at, y.value, y.reason);
         else
-            pieces_append(stack, &all, at, PIECE_MAYBE, y.value == PIECE_MAYBE ? y.reason : x.value == PIECE_MAYBE ? x.reason : reason);
+            pieces_append(stack, &all, at, x.value == PIECE_AWAY || y.value == PIECE_AWAY ? PIECE_AWAY : PIECE_MAYBE,
+                          y.value >= PIECE_MAYBE ? y.reason : x.value >= PIECE_MAYBE ? x.reason : reason);
     } while (!stack->error && advance(stack, c, 3, &at));
     return all;
 }
@@ -142,7 +143,12 @@ struct pieces pieces_compose(struct pieces_stack *stack, struct pieces a, struct
         return all;
     do {
         struct piece x = now(stack, &c[0]), y = now(stack, &c[1]);
-        bool is_y = x.value == PIECE_NO ? false : y.value == PIECE_NO ? true : x.value == y.value ? x.reason == PACKET_NONE : y.value == PIECE_MAYBE;
+        if (x.value == PIECE_MAYBE && y.value == PIECE_AWAY)
+            y.reason = x.reason;
+        bool is_y = x.value == PIECE_NO || x.value == PIECE_AWAY   ? false :
+                    y.value == PIECE_NO || y.value == PIECE_AWAY   ? true :
+                    x.value == y.value                             ? x.reason == PACKET_NONE :
+                                                                     y.value == PIECE_MAYBE;
         pieces_append(stack, &all, at, is_y ? y.value : x.value, is_y ? y.reason : x.reason);
     } while (!stack->error && advance(stack, c, 2, &at));
     return all;

@@ -251,7 +251,7 @@ static struct pieces chain_does(struct evaluator *ev, uint32_t index, struct pie
             continue;
         switch (rule->verdict) {
         case PACKET_ACCEPT: does = pieces_constant(&ev->stack, PIECE_YES, rule->reason); break;
-        case PACKET_ELSEWHERE: does = pieces_constant(&ev->stack, PIECE_MAYBE, rule->reason); break;
+        case PACKET_ELSEWHERE: does = pieces_constant(&ev->stack, PIECE_AWAY, rule->reason); break;
         case PACKET_JUMP: does = chain_does(ev, rule->target, rest); break;
         case PACKET_GOTO: does = chain_does(ev, rule->target, after); break;
         case PACKET_RETURN: does = after; break;
@@ -344,7 +344,7 @@ static int reason_in(struct evaluator *ev, uint32_t reason, unsigned which, uint
 
 static int emit(struct evaluator *ev, uint32_t source_class, uint32_t destination_class, const struct piece *piece, uint32_t end)
 {
-    unsigned which = piece->value == PIECE_MAYBE;
+    unsigned which = piece->value >= PIECE_MAYBE;
     struct relation_rule rule = { 0 };
     if (piece->value == PIECE_NO || !ev->relations[which])
         return 0;

@@ -93,6 +93,36 @@ def test_a_rule_for_one_interface_of_the_lan_is_seen(roc):
     assert {(first, last) for _, _, first, last in layers[OTHERS][0]} == {(2222, 2222)}
 
 
+@pytest.fixture
+def bare():
+    """roc without its rendered rules."""
+    machine = Machine("roc")
+    yield machine
+    machine.stop()
+
+
+def test_what_is_sent_on_to_a_container_is_not_told_by_what_input_drops(bare):
+    """A published port of Docker's: the packet never meets the chain that would drop it."""
+    bare.run("nft", "-f", "-", text="table inet other {\nchain input {\ntype filter hook input priority 0; policy drop;\n}\n}\n"
+             "table ip nat {\nchain in {\ntype nat hook prerouting priority -100;\ntcp dport 8080 dnat to 172.17.0.2:80\n}\n}\n")
+    status, layers = audit(bare)
+    assert status == 1
+    for layer in (MESH, OTHERS):
+        assert not layers[layer][0] and {(first, last) for _, _, first, last in layers[layer][2]} == {(8080, 8080)}
+
+
+def test_a_drop_for_one_interface_hides_no_accept_for_its_namesakes(bare):
+    add(bare, 'iifname "eth" drop\niifname "eth*" tcp dport 2375 accept\nmeta l4proto { tcp, udp } drop')
+    assert {(first, last) for _, _, first, last in audit(bare)[1][OTHERS][0]} == {(2375, 2375)}
+
+
+def test_more_interfaces_than_are_looked_at_are_no_success(bare):
+    add(bare, "".join(f'iifname "if{i}" tcp dport {1000 + i} accept\n' for i in range(300)) + "meta l4proto { tcp, udp } drop")
+    done = subprocess.run(bare.command(POSTERN, "audit", "-f", EXAMPLE, "--nftables", "kernel", "--host", "roc"), capture_output=True, text=True,
+                          timeout=30, check=False)
+    assert done.returncode != 0 and "too many rules to be judged exactly" in done.stderr and OTHERS + ":" not in done.stdout
+
+
 def test_a_listing_from_elsewhere_and_what_is_none(roc, tmp_path):
     listing = tmp_path / "listing.json"
     listing.write_text(roc.run("nft", "-j", "list", "ruleset"))
