@@ -96,6 +96,19 @@ static int relation_among(struct tailscale_nodes *nodes, struct str text, const 
     return r;
 }
 
+int cli_mesh_test(const struct model *model, struct str text, const char *file, struct error *err)
+{
+    cleanup_tailscale_nodes struct tailscale_nodes nodes = { 0 };
+    cleanup_tailscale_policy struct tailscale_policy *policy = NULL;
+    cleanup_tailscale_filter struct tailscale_filter *filter = NULL;
+    int r = cli_mesh_nodes(model, &nodes);
+    if (r == 0)
+        r = tailscale_policy_read(text, file, &policy, err);
+    if (r == 0)
+        r = tailscale_filter_make(policy, &nodes, &filter, err);
+    return r ? r : tailscale_filter_test(filter, err);
+}
+
 int cli_mesh_relation(const struct model *model, struct str text, const char *file, struct relation *relation, struct error *err)
 {
     struct tailscale_nodes nodes;

@@ -19,5 +19,8 @@ int cli_mesh_relation(const struct model *model, struct str text, const char *fi
 int cli_mesh_relation_of_nodes(struct str nodes_text, const char *nodes_file, struct str text, const char *file, struct relation *relation,
                                struct error *err) must_check;
 
+/* Runs the policy's own tests among the declared hosts. 0; TAILSCALE_E_INVALID: one fails; otherwise as above. */
+int cli_mesh_test(const struct model *model, struct str text, const char *file, struct error *err) must_check;
+
 /* The layer as it will be rendered: the Tailscale policy is written and read back. Errors as above, and -EINVAL where it can't be written. */
 int cli_mesh_rendered_relation(const struct model *model, struct relation *relation, struct error *err) must_check;

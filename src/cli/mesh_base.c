@@ -227,6 +227,10 @@ static int whole_check(const struct merge *m, struct str whole, struct error *er
         r = cli_mesh_relation(m->model, whole, "merged", &actual, err);
     if (r == 0)
         r = opened_list(m, &declared, &actual, err);
+    if (r == 0 && (r = cli_mesh_test(m->model, whole, "merged", err)) == TAILSCALE_E_INVALID) {
+        struct error failed = *err;
+        error_set(err, "%s; a control plane refuses that: narrow the rules of %s that open it, or mend the test", failed.text, m->path);
+    }
     if (r == -ENOTSUP) {
         fprintf(stderr, "postern render: what the rest of %s opens can't be told: %s\n", m->path, err->text);
         err->text[0] = 0;

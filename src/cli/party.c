@@ -69,18 +69,23 @@ static uint32_t find_service(const struct model *m, struct str name)
     return i < m->n_services ? i : MODEL_NONE;
 }
 
+static bool is_near(struct str candidate, struct str name)
+{
+    return name.len > 2 && !str_equal(candidate, name) && str_distance(candidate, name, 2) <= 2;
+}
+
 static void suggest(struct resolving *r, struct str name)
 {
     const struct model *m = r->model;
     struct str near = STR_NONE;
     for (uint32_t i = 0; i < m->n_hosts && !near.len; i++)
-        if (str_distance(m->hosts[i].name.text, name, 2) <= 2)
+        if (is_near(m->hosts[i].name.text, name))
             near = m->hosts[i].name.text;
     for (uint32_t i = 0; i < m->n_services && !near.len; i++)
-        if (str_distance(m->services[i].name.text, name, 2) <= 2)
+        if (is_near(m->services[i].name.text, name))
             near = m->services[i].name.text;
     for (uint32_t i = 0; i < m->n_segments && !near.len; i++)
-        if (str_distance(m->segments[i].name.text, name, 2) <= 2)
+        if (is_near(m->segments[i].name.text, name))
             near = m->segments[i].name.text;
     if (near.len)
         error_set(r->err, "the declaration has no '%.*s'; did you mean '%.*s'?", STR_ARG(name), STR_ARG(near));

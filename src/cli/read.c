@@ -272,6 +272,8 @@ static int read_tailscale(const struct read_arguments *given, struct str policy_
     if (r == 0)
         r = tailscale_filter_make(policy, &nodes, &filter, &err);
     if (r == 0)
+        r = tailscale_filter_test(filter, &err);
+    if (r == 0)
         r = filter_write(given, policy, filter, &nodes);
     return status_of(r, &err);
 }

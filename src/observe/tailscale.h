@@ -94,10 +94,13 @@ typedef int (*tailscale_visitor)(void *context, const struct tailscale_pass *pas
 
 struct tailscale_filter;
 
-/* Resolves every name against the nodes and runs the policy's tests. 0; TAILSCALE_E_INVALID: a test failed; -ENOMEM; -E2BIG: the sets
- * that it speaks of are too many; -ENOTSUP: it asks for what the nodes don't tell, err says what. Both must outlive the filter. */
+/* Resolves every name against the nodes. 0; -ENOMEM; -E2BIG: the sets that it speaks of are too many; -ENOTSUP: it asks for what the nodes
+ * don't tell, err says what. Both must outlive the filter. */
 int tailscale_filter_make(const struct tailscale_policy *policy, const struct tailscale_nodes *nodes, struct tailscale_filter **ret,
                           struct error *err) must_check;
+/* Runs the policy's own tests, as a control plane does before it takes a policy; what is in force may fail them since, by another tag on a
+ * machine. 0; TAILSCALE_E_INVALID: one failed; otherwise as above. */
+int tailscale_filter_test(struct tailscale_filter *filter, struct error *err) must_check;
 struct tailscale_filter *tailscale_filter_free(struct tailscale_filter *filter);
 static inline void tailscale_filter_free_pointer(struct tailscale_filter **filter)
 {

@@ -3,13 +3,13 @@
 
 /* ---- making ---- */
 
-static int filter_make(struct tailscale_filter *f)
+static int with_error(struct tailscale_filter *f, int (*work)(struct tailscale_filter *f), struct error *err)
 {
-    int r = filter_resolve_rules(f);
-    if (r == 0)
-        r = filter_run_tests(f);
+    f->err = err;
+    int r = work(f);
     if (r == -E2BIG)
-        error_set(f->err, "%s: the sets of machines and addresses in it are too many", f->policy->file);
+        error_set(err, "%s: the sets of machines and addresses in it are too many", f->policy->file);
+    f->err = NULL;
     return r;
 }
 
@@ -21,16 +21,19 @@ int tailscale_filter_make(const struct tailscale_policy *policy, const struct ta
         return -ENOMEM;
     f->policy = policy;
     f->nodes = nodes;
-    f->err = err;
     arena_init(&f->arena, FILTER_MEMORY_MAX);
     ranges_init(&f->scratch, FILTER_RANGES_MAX);
     ranges_init(&f->scratch_sources, FILTER_RANGES_MAX);
-    int r = filter_make(f);
-    f->err = NULL;
+    int r = with_error(f, filter_resolve_rules, err);
     if (r == 0)
         *ret = TAKE(f);
     tailscale_filter_free(f);
     return r;
+}
+
+int tailscale_filter_test(struct tailscale_filter *filter, struct error *err)
+{
+    return with_error(filter, filter_run_tests, err);
 }
 
 struct tailscale_filter *tailscale_filter_free(struct tailscale_filter *filter)

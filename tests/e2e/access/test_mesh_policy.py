@@ -178,11 +178,23 @@ def test_drift_among_the_real_machines(directory):
         "robin": {"ipv4": "100.64.0.3", "user": "alice"}, "macbook": {"ipv4": "100.64.0.13", "ipv6": "fd7a:115c:a1e0::13", "user": "alice"},
         "iphone": {"ipv4": "100.64.0.14", "user": "alice"}, "stray": {"ipv4": "100.64.0.77", "tags": ["tag:prod"]}}}
     policy = rendered(directory, "tailscale")
-    policy = policy[:policy.index('  "tests"')] + "}\n"
-    gained, lost = audit(directory, policy, "--nodes", write(directory, "nodes.json", json.dumps(nodes)))
+    file = write(directory, "nodes.json", json.dumps(nodes))
+    gained, lost = audit(directory, policy, "--nodes", file)  # with its tests, which fail among these machines
     assert not lost
     assert ("100.64.0.77", "robin", 6, 9000, 9000) in gained, "a stray machine with the gateways' tag"
     assert ("robin", "roc", 6, 443, 443) in gained, "an agent's machine that belongs to the person"
+
+
+def test_a_policy_that_fails_its_own_tests_is_told_of_all_the_same(directory):
+    gained, lost = audit(directory, rendered(directory, "tailscale").replace('"ip": ["tcp:8443"]', '"ip": ["tcp:8443", "tcp:22"]'))
+    assert not lost and {("robin", host, 6, 22, 22) for host in ("roc", "bluejay")} <= gained
+
+
+def test_a_base_that_opens_everything_is_refused_with_what_it_opens(directory):
+    everything = '{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}'
+    done = run(directory, "render", "tailscale", "--base", write(directory, "mine.hujson", everything))
+    assert done.returncode == 1 and done.stdout == ""
+    assert "robin to roc: tcp" in done.stderr and "narrow the rules of" in done.stderr
 
 
 def test_a_policy_that_is_refused_tells_nothing(directory):
