@@ -48,12 +48,20 @@ static uint32_t find_segment(const struct model *m, struct str name)
     return i < m->n_segments ? i : MODEL_NONE;
 }
 
+/* The label of the service's only instance, "grafana-roc". Of several, one doesn't stand for the service. */
+static bool is_label_of_only_instance(const struct model *m, const struct model_service *s, struct str label)
+{
+    if (s->hosts.n != 1 || label.len <= s->name.text.len || !str_starts_with(label, s->name.text) || label.ptr[s->name.text.len] != '-')
+        return false;
+    return str_equal(str_skip(label, s->name.text.len + 1), m->hosts[s->hosts.items[0]].name.text);
+}
+
 static bool is_name_of(const struct model *m, const struct model_service *s, struct str name)
 {
     if (str_equal(s->name.text, name))
         return true;
     struct str rest = name, label = str_split(&rest, '.');
-    if (str_equal(label, s->name.text) && str_equal(rest, m->domain.text))
+    if (str_equal(rest, m->domain.text) && (str_equal(label, s->name.text) || is_label_of_only_instance(m, s, label)))
         return true;
     for (uint32_t i = 0; i < s->names.n; i++)
         if (str_equal(s->names.items[i].text, name))

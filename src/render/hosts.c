@@ -81,7 +81,8 @@ int render_hosts(const struct map *map, struct str revision, struct buf *out)
     buf_append(out, STR("# "));
     render_origin_write(out, map->model, revision);
     buf_append(out, STR(" Written over at the next change: edit the declaration instead.\n"
-                        "# Every name at each gateway that serves it. Who may not ask for a name gets the same 404 there as for any other.\n\n"));
+                        "# Every service's names, and its instances' where it has several, at each gateway that serves them. Who may not ask for a\n"
+                        "# name gets the same 404 there as for any other.\n\n"));
     for (w.service = 0; w.service < map->model->n_services; w.service++)
         if (map->services[w.service].surfaces)
             write_service(&w);

@@ -28,7 +28,7 @@ def test_a_gateway_s_way_to_another_host_is_shown_with_what_that_host_lacks():
         ("instance", "robin", "yes")]
 
 
-@pytest.mark.parametrize("to", ["grafana", "service/grafana", "grafana.home.example", "grafana-roc.home.example"][:3])
+@pytest.mark.parametrize("to", ["grafana", "service/grafana", "grafana.home.example", "grafana-roc.home.example"])
 def test_a_service_by_any_of_its_names(to):
     assert ask("why", "iphone", to)[0] == 0
 
