@@ -90,7 +90,7 @@ static struct str class_name(struct comparing *c, enum space_side side, uint32_t
     if (n == 0 && space_class_range(c->space, side, class_index, 0, &range)) {
         address_write(&out, &range);
         if (n_ranges > 1)
-            buf_printf(&out, " and %u more undeclared ranges", n_ranges - 1);
+            buf_printf(&out, " and %u more undeclared range%s", n_ranges - 1, n_ranges == 2 ? "" : "s");
     }
     *name = is_rest ? arena_copy(c->arena, STR("anyone else")) : arena_copy(c->arena, buf_str(&out));
     buf_deinit(&out);

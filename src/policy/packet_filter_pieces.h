@@ -45,5 +45,6 @@ struct pieces pieces_not(struct pieces_stack *stack, struct pieces a);
 /* yes where the condition holds, no where it doesn't; where that can't be told, what they agree on, or MAYBE for the given reason.
  * is_verdict: yes is a rule's own verdict, so that a condition's reason (its element's) is the better one. */
 struct pieces pieces_choose(struct pieces_stack *stack, struct pieces condition, struct pieces yes, struct pieces no, bool is_verdict, uint32_t reason);
-/* Admitted by both, a first: NO by either is NO, else MAYBE by either is MAYBE; but what is AWAY by a is. Of two that admit, the reason is a's unless it has none. */
+/* Admitted by both, a first: NO by either is NO, else MAYBE by either is MAYBE; but what is AWAY by a is. Of two that admit,
+ * the reason is a's unless it has none. */
 struct pieces pieces_compose(struct pieces_stack *stack, struct pieces a, struct pieces b);
