@@ -167,10 +167,10 @@ static void pass_flow(const struct proof_question *q, const struct address *from
 
 static void pass_way(const struct proof_question *q, const struct gateway_layer *gateway, const struct gateway_way *way, struct proof_steps *steps)
 {
-    const struct model_prefixes *own = &q->proof->layers->model->hosts[gateway->host].addresses;
     struct proof_steps best = *steps;
     bool has_any = false;
-    for (uint32_t k = 0; way->kind == GATEWAY_WAY_NETWORK && k < way->n_to; k++)
+    for (uint32_t k = 0; way->kind == GATEWAY_WAY_NETWORK && k < way->n_to; k++) {
+        const struct model_prefixes *own = proof_dials_from(q->proof, gateway, &way->to[k]);
         for (uint32_t i = 0; i < own->n; i++) {
             struct proof_steps next = *steps;
             if (address_is_v4(&own->items[i].address) != address_is_v4(&way->to[k]))
@@ -178,6 +178,7 @@ static void pass_way(const struct proof_question *q, const struct gateway_layer 
             pass_flow(q, &own->items[i].address, &way->to[k], way->port, &next);
             keep_better(&best, &has_any, &next);
         }
+    }
     if (way->kind == GATEWAY_WAY_HERE || has_any) {
         *steps = best;
         if (steps->answer != VERIFY_NO)

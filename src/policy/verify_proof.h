@@ -47,6 +47,8 @@ bool proof_passes(const struct proof *proof, const struct matrix *network, const
 /* Whether the way of a gateway is open over that network. */
 bool proof_way_is_open(const struct proof *proof, const struct matrix *network, const struct gateway_layer *gateway,
                        const struct gateway_way *way);
+/* The gateway's addresses from which it dials another host: on that host's LAN, those of its own there. */
+const struct model_prefixes *proof_dials_from(const struct proof *proof, const struct gateway_layer *gateway, const struct address *to);
 /* The layers that one question meets, in order. */
 struct proof_steps {
     struct verify_step items[VERIFY_STEPS_MAX];

@@ -61,17 +61,25 @@ bool proof_passes(const struct proof *proof, const struct matrix *network, const
     return matrix_allows(network, from, to, protocol, port);
 }
 
+const struct model_prefixes *proof_dials_from(const struct proof *proof, const struct gateway_layer *gateway, const struct address *to)
+{
+    const struct model_host *host = &proof->layers->model->hosts[gateway->host];
+    bool is_mesh = proof->place_of[space_class_of(proof->space, SPACE_DESTINATION, to)] & PROOF_IS_MESH;
+    return is_mesh || host->lan.n == 0 || proof_host_of(proof, to) == MODEL_NONE ? &host->addresses : &host->lan;
+}
+
 bool proof_way_is_open(const struct proof *proof, const struct matrix *network, const struct gateway_layer *gateway,
                        const struct gateway_way *way)
 {
-    const struct model_prefixes *own = &proof->layers->model->hosts[gateway->host].addresses;
     if (way->kind != GATEWAY_WAY_NETWORK)
         return way->kind == GATEWAY_WAY_HERE;
-    for (uint32_t k = 0; k < way->n_to; k++)
+    for (uint32_t k = 0; k < way->n_to; k++) {
+        const struct model_prefixes *own = proof_dials_from(proof, gateway, &way->to[k]);
         for (uint32_t i = 0; i < own->n; i++)
             if (address_is_v4(&own->items[i].address) == address_is_v4(&way->to[k]) &&
                 proof_passes(proof, network, &own->items[i].address, &way->to[k], RELATION_TCP, way->port))
                 return true;
+    }
     return false;
 }
 

@@ -70,6 +70,15 @@ def test_whatever_is_declared_its_layers_let_pass_just_that(change, directory):
     assert (status, answer["proof"]["holds"], answer["failures"]) == (0, True, [])
 
 
+@pytest.mark.parametrize("firewall", ["os: macos, firewall: pf", "os: linux"])
+def test_an_instance_at_a_lan_address_is_dialled_from_the_gateways_own_there(firewall, directory):
+    """No firewall of ours lets that in; a rule for the gateway's mesh address on the LAN is no way."""
+    status, answer = check(directory, BASE.replace("web: { host: roc, port: 3000 }", "web: { host: far, port: 3000, address: 192.168.1.12 }").replace(
+        "  pad: {", f"  far: {{ segment: prod, address: 100.64.0.3, lan: 192.168.1.12, {firewall} }}\n  pad: {{", 1))
+    assert status == 1 and not answer["proof"]["extra"]
+    assert any("can't reach web over main" in one["text"] and "towards the LAN of far stops it" in one["layers"] for one in answer["proof"]["missing"])
+
+
 # ---- expectations ----
 
 EXPECTATIONS = [
