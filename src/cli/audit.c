@@ -263,7 +263,7 @@ int cli_audit(int argc, char **argv)
     if (arguments.json)
         buf_printf(&out, "{\"holds\": %s, \"layers\": [\n%.*s]}\n", status == CLI_YES ? "true" : "false", STR_ARG(buf_str(&body)));
     const struct buf *text = arguments.json ? &out : &body;
-    if (text->error || fwrite(text->ptr, 1, text->len, stdout) != text->len || fflush(stdout) != 0) {
+    if (text->error || (text->len && fwrite(text->ptr, 1, text->len, stdout) != text->len) || fflush(stdout) != 0) {
         fprintf(stderr, "postern audit: could not write the answer: %s\n", strerror(text->error ? -text->error : errno));
         return CLI_UNKNOWN;
     }

@@ -103,8 +103,6 @@ static int read_chain(struct nft_reader *reader, const json_t *object)
                            policy && strcmp(policy, "drop") == 0 ? PACKET_DROP : PACKET_ACCEPT);
     if (strcmp(family, "bridge") == 0 || strcmp(family, "netdev") == 0 || at == PACKET_HOOK_INGRESS)
         make_uncertain(reader, chain);
-    if (!reader->filter->error)
-        packet_filter_chain(reader->filter, chain)->is_nat = text_of(object, "type") && strcmp(text_of(object, "type"), "nat") == 0;
     return 0;
 }
 

@@ -51,7 +51,7 @@ struct packet_table {
 struct packet_chain {
     uint32_t table;
     struct str name, remark;      /* remark: one line for people, above the chain; the builder's own, not copied */
-    bool is_base, is_nat;
+    bool is_base;
     uint8_t hook;                 /* of a base chain, as are the next two */
     uint8_t policy;               /* PACKET_ACCEPT or PACKET_DROP */
     int32_t priority;
