@@ -1,225 +1,154 @@
-/* Cutting the address axis: all used ranges sorted by where they begin, then one sweep that keeps the set of selectors that hold the
- * address it is at. Every time the set changes, a class ends and another one goes on; equal sets are one class. */
+/* Cutting the address axis: into elements, between all places where a used selector begins or ends; then these into classes, selector by
+ * selector. Each selector takes what it holds of every class into a class of its own, so that a class is a path in a tree whose steps are
+ * selectors, and two elements are in one class exactly when the same selectors hold them. */
 #include "policy/space.h"
 
 #include <errno.h>
 
 #include "policy/space_order.h"
 
-/* ---- the sweep ---- */
+enum { NODES_MAX = 1 << 26, IDS_MAX = 1 << 27 };
 
-static void put_interval(struct space_part *part, struct key start, uint32_t class_index)
+/* ---- classes ---- */
+
+/* Elements that the selectors on the way from the root hold, and no other one so far. */
+struct node {
+    uint32_t parent, id;   /* the last step */
+    uint32_t stamp, child; /* the child by the selector stamp - 1; when all is refined, child is the node's class + 1 */
+};
+
+struct refining {
+    struct cutting *c;
+    uint32_t *node_of;     /* by element */
+    struct node *nodes;    /* the first one is of what no selector holds */
+    uint32_t n_nodes, max_nodes;
+    struct span *spans;    /* scratch, as many as the largest selector has ranges */
+    uint32_t max_classes;
+    size_t max_ids;
+};
+
+static int add_child(struct refining *r, uint32_t parent, uint32_t id)
 {
-    part->starts[part->n_intervals] = address_of(start);
-    part->class_of[part->n_intervals++] = class_index;
+    if (r->n_nodes == r->max_nodes) {
+        uint32_t max = r->max_nodes * 2;
+        if (max > NODES_MAX)
+            return -E2BIG;
+        struct node *nodes = realloc(r->nodes, max * sizeof *nodes);
+        if (!nodes)
+            return -ENOMEM;
+        r->nodes = nodes;
+        r->max_nodes = max;
+    }
+    r->nodes[r->n_nodes] = (struct node){ .parent = parent, .id = id };
+    r->nodes[parent].stamp = id + 1;
+    r->nodes[parent].child = r->n_nodes++;
+    return 0;
 }
 
-/* From start on the class is another one. What was before may not go across a border, and doesn't merge across it. */
-static void begin_interval(struct space_part *part, struct key start, uint32_t class_index)
+static int refine_span(struct refining *r, struct span span, uint32_t id)
 {
-    uint32_t before = part->class_of[part->n_intervals - 1];
-    bool is_border = false;
-    if (is_same(key_of(&part->starts[part->n_intervals - 1]), start)) {
-        part->class_of[part->n_intervals - 1] = class_index;
-        return;
+    for (uint32_t i = span.first; i < span.end; i++) {
+        uint32_t node = r->node_of[i];
+        int e = r->nodes[node].stamp == id + 1 ? 0 : add_child(r, node, id);
+        if (e < 0)
+            return e;
+        r->node_of[i] = r->nodes[node].child;
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(space_borders); i++) {
-        struct key last_start = key_of(&part->starts[part->n_intervals - 1]);
-        if (is_before(last_start, space_borders[i]) && is_before(space_borders[i], start))
-            put_interval(part, space_borders[i], before);
-        is_border |= is_same(space_borders[i], start);
-    }
-    if (before != class_index || is_border)
-        put_interval(part, start, class_index);
+    return 0;
 }
 
-static int make_room(struct sweep_side *side)
+static int refine(struct refining *r, uint32_t id)
 {
-    if (side->n == side->max) {
-        uint32_t max = side->max ? side->max * 2 : 64;
-        struct active *active = realloc(side->active, max * sizeof *active);
-        if (!active)
-            return -ENOMEM;
-        side->active = active;
-        side->max = max;
+    const struct relation_selector *selector = &r->c->selectors[id];
+    int e = 0;
+    cutting_find_spans(r->c, selector, r->spans);
+    for (uint32_t i = 0; e == 0 && i < selector->n; i++) {
+        r->c->n_steps += r->spans[i].end - r->spans[i].first;
+        e = r->c->n_steps > SPACE_STEPS_MAX ? -E2BIG : refine_span(r, r->spans[i], id);
     }
-    if (side->n_singles == side->max_singles) {
-        uint32_t max = side->max_singles ? side->max_singles * 2 : 64;
-        uint32_t *singles = realloc(side->singles, max * sizeof *singles);
-        if (!singles)
+    return e;
+}
+
+/* Room for one class more, of n selectors. */
+static int reserve_class(struct refining *r, struct space_part *part, size_t n)
+{
+    size_t n_ids = part->n_classes ? part->first_id[part->n_classes] : 0;
+    if (n > IDS_MAX - n_ids)
+        return -E2BIG;
+    if (part->n_classes + 2 > r->max_classes) {
+        uint32_t max = r->max_classes ? r->max_classes * 2 : 128;
+        uint32_t *first_id = realloc(part->first_id, max * sizeof *first_id);
+        if (!first_id)
             return -ENOMEM;
-        side->singles = singles;
-        side->max_singles = max;
+        part->first_id = first_id;
+        r->max_classes = max;
     }
-    uint32_t *list = realloc(side->list, ((size_t)side->max + side->max_singles) * sizeof *list);
-    if (!list)
+    if (n_ids + n >= r->max_ids) {
+        size_t max = r->max_ids ? r->max_ids : 128;
+        while (max <= n_ids + n)
+            max *= 2;
+        uint32_t *ids = realloc(part->ids, max * sizeof *ids);
+        if (!ids)
+            return -ENOMEM;
+        part->ids = ids;
+        r->max_ids = max;
+    }
+    part->first_id[part->n_classes] = (uint32_t)n_ids;
+    return 0;
+}
+
+/* Selectors come in the order of their ids, so the way back to the root is descending. */
+static int add_class(struct refining *r, struct space_part *part, uint32_t node)
+{
+    uint32_t n = 0;
+    for (uint32_t i = node; i; i = r->nodes[i].parent)
+        n++;
+    int e = reserve_class(r, part, n);
+    if (e < 0)
+        return e;
+    uint32_t at = part->first_id[part->n_classes] + n;
+    part->first_id[part->n_classes + 1] = at;
+    for (uint32_t i = node; i; i = r->nodes[i].parent)
+        part->ids[--at] = r->nodes[i].id;
+    r->nodes[node].child = ++part->n_classes;
+    return 0;
+}
+
+/* Classes are numbered as they appear on the axis, what nobody holds first; intervals don't merge across borders of families. */
+static int list_intervals(struct refining *r, struct space_part *part)
+{
+    part->starts = malloc(((size_t)r->c->n_elements + 1) * sizeof *part->starts);
+    part->class_of = malloc(((size_t)r->c->n_elements + 1) * sizeof *part->class_of);
+    if (!part->starts || !part->class_of)
         return -ENOMEM;
-    side->list = list;
-    return 0;
-}
-
-static int activate(struct sweep_side *side, uint32_t id, struct key last)
-{
-    int r = side->n == side->max || !side->list ? make_room(side) : 0;
-    if (r < 0)
-        return r;
-    uint32_t at = side->n++;
-    for (; at && side->active[at - 1].id > id; at--)
-        side->active[at] = side->active[at - 1];
-    side->active[at] = (struct active){ last, id };
-    side->is_changed = true;
-    side->around = 0;
-    return 0;
-}
-
-static int hold_single(struct sweep_side *side, uint32_t id)
-{
-    int r = side->n_singles == side->max_singles || !side->list ? make_room(side) : 0;
-    if (r < 0)
-        return r;
-    uint32_t at = side->n_singles++;
-    for (; at && side->singles[at - 1] > id; at--)
-        side->singles[at] = side->singles[at - 1];
-    side->singles[at] = id;
-    side->is_changed = true;
-    return 0;
-}
-
-/* Drops what ended before start: what held the address before it alone, too. */
-static void retire(struct sweep_side *side, struct key start)
-{
-    uint32_t out = 0;
-    for (uint32_t i = 0; i < side->n; i++)
-        if (!is_before(side->active[i].last, start))
-            side->active[out++] = side->active[i];
-    if (out != side->n)
-        side->around = 0;
-    side->is_changed = out != side->n || side->n_singles;
-    side->n = out;
-    side->n_singles = 0;
-}
-
-/* The ids of both kinds, ascending. A selector holds an address by one range only. */
-static uint32_t list_ids(const struct sweep_side *side)
-{
-    uint32_t n = 0, k = 0;
-    for (uint32_t i = 0; i < side->n; i++) {
-        while (k < side->n_singles && side->singles[k] < side->active[i].id)
-            side->list[n++] = side->singles[k++];
-        side->list[n++] = side->active[i].id;
+    for (uint32_t i = 0; i < r->n_nodes; i++)
+        r->nodes[i].child = 0;
+    int e = add_class(r, part, 0);
+    for (uint32_t i = 0; e == 0 && i < r->c->n_elements; i++) {
+        struct node *node = &r->nodes[r->node_of[i]];
+        if (i && r->node_of[i] == r->node_of[i - 1] && !is_border(r->c, i))
+            continue;
+        e = node->child ? 0 : add_class(r, part, r->node_of[i]);
+        part->starts[part->n_intervals] = address_of(element_start(r->c, i));
+        part->class_of[part->n_intervals++] = node->child - 1;
     }
-    while (k < side->n_singles)
-        side->list[n++] = side->singles[k++];
-    return n;
+    return e;
 }
 
-static int name_class(struct sweep_side *side, uint32_t *ret)
+static int make_classes(struct cutting *c, unsigned side, struct span *spans)
 {
-    if (side->n_singles == 0 && side->around) {
-        *ret = side->around - 1;
-        return 0;
-    }
-    uint32_t n = list_ids(side), *single = n == 1 ? &side->class_of_single[side->list[0]] : NULL;
-    int r = 0;
-    if (single && *single)
-        *ret = *single - 1;
-    else
-        r = space_lists_add(&side->lists, side->list, n, ret);
-    if (r == 0 && single)
-        *single = *ret + 1;
-    if (r == 0 && side->n_singles == 0)
-        side->around = *ret + 1;
-    return r;
-}
-
-static int begin_class(struct sweep_side *side, struct key start)
-{
-    uint32_t class_index;
-    if (!side->is_changed)
-        return 0;
-    int r = name_class(side, &class_index);
-    if (r == 0)
-        begin_interval(side->part, start, class_index);
-    return r;
-}
-
-static int activate_item(struct cutting *c, const struct item *item)
-{
-    int r = 0;
-    for (unsigned i = 0; r == 0 && i < N_SIDES; i++)
-        if (c->sides[item->id] >> i & 1)
-            r = item->k == ITEM_SINGLE ? hold_single(&c->side[i], item->id)
-                                       : activate(&c->side[i], item->id, key_of(&c->selectors[item->id].items[item->k].last));
-    return r;
-}
-
-/* Where the next selector ends or begins, after this place. False when there is neither. */
-static bool next_change(const struct cutting *c, size_t at, struct key *ret)
-{
-    struct key soonest = { UINT64_MAX, UINT64_MAX };
-    if (c->side[0].n_singles || c->side[1].n_singles)
-        soonest = *ret;
-    for (unsigned s = 0; s < N_SIDES; s++)
-        for (uint32_t i = 0; i < c->side[s].n; i++)
-            if (is_before(c->side[s].active[i].last, soonest))
-                soonest = c->side[s].active[i].last;
-    bool ends = key_step(&soonest);
-    if (at < count_all(c)) {
-        struct key begins = item_at(c, at).first;
-        if (!ends || is_before(begins, soonest)) {
-            *ret = begins;
-            return true;
-        }
-    }
-    *ret = soonest;
-    return ends;
-}
-
-static int sweep(struct cutting *c)
-{
-    struct key start = { 0, 0 };
-    size_t at = 0;
-    int r = 0;
-    do {
-        for (unsigned i = 0; i < N_SIDES; i++)
-            retire(&c->side[i], start);
-        for (; r == 0 && at < count_all(c); at++) {
-            struct item item = item_at(c, at);
-            if (!is_same(item.first, start))
-                break;
-            r = activate_item(c, &item);
-        }
-        c->n_steps += c->side[0].n + c->side[1].n + c->side[0].n_singles + c->side[1].n_singles;
-        if (r == 0 && c->n_steps > SPACE_STEPS_MAX)
-            r = -E2BIG;
-        for (unsigned i = 0; r == 0 && i < N_SIDES; i++)
-            r = begin_class(&c->side[i], start);
-    } while (r == 0 && next_change(c, at, &start));
-    for (unsigned i = 0; r == 0 && i < N_SIDES; i++)
-        begin_interval(c->side[i].part, (struct key){ UINT64_MAX, UINT64_MAX }, c->side[i].part->class_of[c->side[i].part->n_intervals - 1]);
-    return r;
-}
-
-static int sweep_prepare(struct cutting *c)
-{
-    for (unsigned i = 0; i < N_SIDES; i++) {
-        struct sweep_side *side = &c->side[i];
-        size_t n = 2;
-        uint32_t nobody;
-        for (uint32_t id = 0; id < c->space->n_ids; id++)
-            n += c->sides[id] >> i & 1 ? 2 * (size_t)c->selectors[id].n : 0;
-        side->part = &c->space->parts[i];
-        side->part->starts = malloc((n + 2) * sizeof *side->part->starts);
-        side->part->class_of = malloc((n + 2) * sizeof *side->part->class_of);
-        side->class_of_single = calloc((size_t)c->space->n_ids + 1, sizeof *side->class_of_single);
-        if (!side->part->starts || !side->part->class_of || !side->class_of_single)
-            return -ENOMEM;
-        int r = space_lists_add(&side->lists, &side->part->n_classes, 0, &nobody);
-        if (r < 0)
-            return r;
-        put_interval(side->part, (struct key){ 0, 0 }, nobody);
-    }
-    return 0;
+    struct refining r = { .c = c, .max_nodes = 64, .n_nodes = 1, .spans = spans };
+    r.node_of = calloc((size_t)c->n_elements + 1, sizeof *r.node_of);
+    r.nodes = calloc(r.max_nodes, sizeof *r.nodes);
+    int e = r.node_of && r.nodes ? 0 : -ENOMEM;
+    for (uint32_t id = 0; e == 0 && id < c->space->n_ids; id++)
+        if (c->sides[id] >> side & 1)
+            e = refine(&r, id);
+    if (e == 0)
+        e = list_intervals(&r, &c->space->parts[side]);
+    free(r.node_of);
+    free(r.nodes);
+    return e;
 }
 
 /* ---- indexes of what came out ---- */
@@ -257,29 +186,33 @@ static int index_intervals(struct space_part *part)
     return 0;
 }
 
-static int index_part(struct space_part *part, struct space_lists *lists, uint32_t n_ids)
-{
-    part->n_classes = lists->n;
-    part->first_id = TAKE(lists->first);
-    part->ids = TAKE(lists->items);
-    int r = index_classes(part, n_ids);
-    return r == 0 ? index_intervals(part) : r;
-}
-
 /* ---- the whole ---- */
+
+static int classify(struct cutting *c)
+{
+    uint32_t most = 0;
+    for (uint32_t id = 0; id < c->space->n_ids; id++)
+        most = c->selectors[id].n > most ? c->selectors[id].n : most;
+    struct span *spans = malloc(((size_t)most + 1) * sizeof *spans);
+    int r = spans ? 0 : -ENOMEM;
+    for (unsigned side = 0; r == 0 && side < N_SIDES; side++)
+        r = make_classes(c, side, spans);
+    free(spans);
+    return r;
+}
 
 static int cut(struct cutting *c)
 {
     int r = cutting_number_selectors(c);
     if (r == 0)
-        r = cutting_sort(c);
-    if (r < 0)
-        return r;
-    r = sweep_prepare(c);
+        r = cutting_find_elements(c);
     if (r == 0)
-        r = sweep(c);
-    for (unsigned i = 0; r == 0 && i < N_SIDES; i++)
-        r = index_part(&c->space->parts[i], &c->side[i].lists, c->space->n_ids);
+        r = classify(c);
+    for (unsigned side = 0; r == 0 && side < N_SIDES; side++) {
+        r = index_classes(&c->space->parts[side], c->space->n_ids);
+        if (r == 0)
+            r = index_intervals(&c->space->parts[side]);
+    }
     return r;
 }
 
@@ -287,16 +220,11 @@ static void cutting_deinit(struct cutting *c)
 {
     free(c->selectors);
     free(c->sides);
-    free(c->items);
-    free(c->spare);
+    free(c->keys);
+    for (unsigned i = 0; i < N_BLOCKS; i++)
+        free(c->blocks[i]);
+    free(c->pages);
     free(c->v4);
-    for (unsigned i = 0; i < N_SIDES; i++) {
-        free(c->side[i].active);
-        free(c->side[i].list);
-        free(c->side[i].singles);
-        free(c->side[i].class_of_single);
-        space_lists_deinit(&c->side[i].lists);
-    }
 }
 
 int space_init(struct space **ret, const struct relation *const *relations, uint32_t n)

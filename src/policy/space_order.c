@@ -1,4 +1,4 @@
-/* The ranges of all used selectors, each selector once, sorted by where they begin. */
+/* The places at which a used selector begins or ends, each selector read once: of IPv4 as a bitmap, of IPv6 sorted. */
 #include "policy/space_order.h"
 
 #include <errno.h>
@@ -71,12 +71,7 @@ int cutting_number_selectors(struct cutting *c)
     return r;
 }
 
-/* ---- sorting ---- */
-
-static bool is_mapped(struct key key)
-{
-    return key.hi == 0 && key.lo >> 32 == MAPPED;
-}
+/* ---- where elements begin ---- */
 
 /* How many of a selector's ranges lie before a place. */
 static uint32_t count_before(const struct relation_selector *selector, struct key place)
@@ -92,162 +87,274 @@ static uint32_t count_before(const struct relation_selector *selector, struct ke
     return first;
 }
 
-/* The first bits in which any differ are those in which the least and the greatest do. */
-static int count_items(struct cutting *c)
+/* Of a selector's ranges, those of IPv4. */
+static struct span find_v4(const struct relation_selector *selector)
 {
-    uint32_t least = UINT32_MAX, greatest = 0;
+    return (struct span){ count_before(selector, space_borders[0]), count_before(selector, space_borders[1]) };
+}
+
+static uint32_t v4_of(const struct address *address)
+{
+    uint32_t number;
+    memcpy(&number, address->bytes + 12, sizeof number);
+    return be32toh(number);
+}
+
+static struct page *find_page(const struct cutting *c, uint32_t address)
+{
+    const struct page_block *block = c->blocks[address >> PAGE_BITS >> BLOCK_BITS];
+    uint32_t number = block ? block->pages[address >> PAGE_BITS & BLOCK_MASK] : 0;
+    return number ? &c->pages[number - 1] : NULL;
+}
+
+static struct page *add_page(struct cutting *c, uint32_t address)
+{
+    struct page_block **block = &c->blocks[address >> PAGE_BITS >> BLOCK_BITS];
+    if (!*block)
+        *block = calloc(1, sizeof **block);
+    if (!*block)
+        return NULL;
+    if (c->n_pages == c->max_pages) {
+        uint32_t max = c->max_pages ? c->max_pages * 2 : 64;
+        struct page *pages = realloc(c->pages, max * sizeof *pages);
+        if (!pages)
+            return NULL;
+        c->pages = pages;
+        c->max_pages = max;
+    }
+    c->pages[c->n_pages] = (struct page){ 0 };
+    (*block)->pages[address >> PAGE_BITS & BLOCK_MASK] = ++c->n_pages;
+    return &c->pages[c->n_pages - 1];
+}
+
+static int mark_v4(struct cutting *c, uint32_t address)
+{
+    struct page *page = find_page(c, address);
+    if (!page)
+        page = add_page(c, address);
+    if (!page)
+        return -ENOMEM;
+    page->bits[address >> 6 & 3] |= UINT64_C(1) << (address & 63);
+    return 0;
+}
+
+/* Past the end of IPv4 an element begins anyway. */
+static int mark_ranges_v4(struct cutting *c, const struct relation_range *ranges, uint32_t n)
+{
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < n; i++) {
+        uint32_t last = v4_of(&ranges[i].last);
+        r = mark_v4(c, v4_of(&ranges[i].first));
+        if (r == 0 && last != UINT32_MAX)
+            r = mark_v4(c, last + 1);
+    }
+    return r;
+}
+
+static void take_keys(struct cutting *c, const struct relation_range *ranges, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct key next = key_of(&ranges[i].last);
+        c->keys[c->n_keys++] = key_of(&ranges[i].first);
+        if (key_step(&next) && !is_same(next, space_borders[0]))
+            c->keys[c->n_keys++] = next;
+    }
+}
+
+static int take_ranges(struct cutting *c)
+{
+    uint64_t n = 0, n_keys = 0;
     for (uint32_t id = 0; id < c->space->n_ids; id++) {
-        const struct relation_selector *selector = &c->selectors[id];
-        uint32_t first = count_before(selector, space_borders[0]), end = count_before(selector, space_borders[1]);
-        if (first < end) {
-            uint32_t low = (uint32_t)key_of(&selector->items[first].first).lo, high = (uint32_t)key_of(&selector->items[end - 1].first).lo;
-            least = low < least ? low : least;
-            greatest = high > greatest ? high : greatest;
-        }
-        c->n_v4 += end - first;
-        c->n_items += selector->n - (end - first);
-        if (c->n_items + c->n_v4 > SPACE_RANGES_MAX)
+        struct span v4 = find_v4(&c->selectors[id]);
+        n += c->selectors[id].n;
+        n_keys += 2 * (uint64_t)(c->selectors[id].n - (v4.end - v4.first));
+        if (n > SPACE_RANGES_MAX)
             return -E2BIG;
     }
-    for (c->v4_shift = 0; (least ^ greatest) >> c->v4_shift >> DIGIT_BITS;)
-        c->v4_shift++;
-    c->items = malloc((c->n_items + 1) * sizeof *c->items);
-    c->spare = malloc((c->n_items + 1) * sizeof *c->spare);
-    c->v4 = malloc((c->n_v4 + 1) * sizeof *c->v4);
-    return c->items && c->spare && c->v4 ? 0 : -ENOMEM;
-}
-
-static void sum_digits(size_t count[static 1 << DIGIT_BITS])
-{
-    size_t at = 0;
-    for (size_t i = 0; i < 1 << DIGIT_BITS; i++) {
-        size_t here = count[i];
-        count[i] = at;
-        at += here;
-    }
-}
-
-/* IPv4 goes to its place by the first bits in which any differ; ends becomes where the items of each of these end. */
-static void take_items(struct cutting *c, size_t ends[static 1 << DIGIT_BITS])
-{
-    struct item *other = c->items;
-    memset(ends, 0, sizeof *ends << DIGIT_BITS);
-    for (uint32_t id = 0; id < c->space->n_ids; id++)
-        for (uint32_t i = 0; i < c->selectors[id].n; i++) {
-            struct key first = key_of(&c->selectors[id].items[i].first);
-            if (is_mapped(first))
-                ends[(uint32_t)first.lo >> c->v4_shift & DIGIT_MASK]++;
-        }
-    sum_digits(ends);
-    for (uint32_t id = 0; id < c->space->n_ids; id++) {
+    c->keys = malloc((n_keys + 2) * sizeof *c->keys);
+    if (!c->keys)
+        return -ENOMEM;
+    c->keys[c->n_keys++] = (struct key){ 0, 0 };
+    c->keys[c->n_keys++] = space_borders[1];
+    int r = mark_v4(c, 0);
+    for (uint32_t id = 0; r == 0 && id < c->space->n_ids; id++) {
         const struct relation_selector *selector = &c->selectors[id];
-        for (uint32_t i = 0; i < selector->n; i++) {
-            struct key first = key_of(&selector->items[i].first);
-            uint32_t k = is_same(first, key_of(&selector->items[i].last)) ? ITEM_SINGLE : i;
-            if (is_mapped(first))
-                c->v4[ends[(uint32_t)first.lo >> c->v4_shift & DIGIT_MASK]++] = (struct item_v4){ (uint32_t)first.lo, id, k };
-            else
-                *other++ = (struct item){ first, id, k };
-        }
+        struct span v4 = find_v4(selector);
+        take_keys(c, selector->items, v4.first);
+        take_keys(c, selector->items + v4.end, selector->n - v4.end);
+        r = mark_ranges_v4(c, selector->items + v4.first, v4.end - v4.first);
+    }
+    return r;
+}
+
+static unsigned count_bits(uint64_t bits)
+{
+    bits -= bits >> 1 & UINT64_C(0x5555555555555555);
+    bits = (bits & UINT64_C(0x3333333333333333)) + (bits >> 2 & UINT64_C(0x3333333333333333));
+    bits = (bits + (bits >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (unsigned)(bits * UINT64_C(0x0101010101010101) >> 56);
+}
+
+static void list_page(struct cutting *c, struct page *page, uint32_t address)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(page->bits); i++) {
+        page->before[i] = c->n_v4;
+        for (uint64_t bits = page->bits[i]; bits; bits &= bits - 1)
+            c->v4[c->n_v4++] = address + 64 * i + (unsigned)__builtin_ctzll(bits);
     }
 }
 
-static void sort_few_v4(struct item_v4 *items, size_t n)
+static int list_v4(struct cutting *c)
 {
-    for (size_t i = 1; i < n; i++) {
-        struct item_v4 item = items[i];
-        size_t at = i;
-        for (; at && items[at - 1].first > item.first; at--)
-            items[at] = items[at - 1];
-        items[at] = item;
-    }
+    size_t n = 0;
+    for (uint32_t i = 0; i < c->n_pages; i++)
+        for (unsigned k = 0; k < ARRAY_SIZE(c->pages[i].bits); k++)
+            n += count_bits(c->pages[i].bits[k]);
+    c->v4 = malloc((n + 1) * sizeof *c->v4);
+    if (!c->v4)
+        return -ENOMEM;
+    for (uint32_t b = 0; b < N_BLOCKS; b++)
+        for (uint32_t k = 0; c->blocks[b] && k <= BLOCK_MASK; k++)
+            if (c->blocks[b]->pages[k])
+                list_page(c, &c->pages[c->blocks[b]->pages[k] - 1], (b << BLOCK_BITS | k) << PAGE_BITS);
+    return 0;
 }
 
-/* By bytes from the last to the first, without those in which all are equal. */
-static void sort_v4(struct item_v4 *items, struct item_v4 *spare, size_t n)
+/* ---- sorting ---- */
+
+static uint64_t half_of(const struct key *key, bool hi)
 {
-    struct item_v4 *from = items, *to = spare;
-    uint32_t differ = 0;
-    for (size_t i = 1; i < n; i++)
-        differ |= items[i].first ^ items[0].first;
-    for (unsigned shift = 0; shift < 32; shift += 8) {
-        size_t count[256] = { 0 }, at = 0;
-        if ((differ >> shift & 0xff) == 0)
-            continue;
-        for (size_t i = 0; i < n; i++)
-            count[from[i].first >> shift & 0xff]++;
-        for (unsigned i = 0; i < ARRAY_SIZE(count); i++) {
-            size_t here = count[i];
-            count[i] = at;
-            at += here;
-        }
-        for (size_t i = 0; i < n; i++)
-            to[count[from[i].first >> shift & 0xff]++] = from[i];
-        struct item_v4 *swap = from;
-        from = to;
-        to = swap;
-    }
-    if (from != items)
-        memcpy(items, from, n * sizeof *items);
+    return hi ? key->hi : key->lo;
 }
 
-/* What begins alike is small enough for the caches. */
-static int sort_all_v4(struct cutting *c, const size_t ends[static 1 << DIGIT_BITS])
+static int compare_keys(const void *a, const void *b)
 {
-    size_t most = 0;
-    for (size_t i = 0, first = 0; i < 1 << DIGIT_BITS; first = ends[i++])
-        most = ends[i] - first > most ? ends[i] - first : most;
-    struct item_v4 *spare = malloc((most + 1) * sizeof *spare);
+    const struct key *x = a, *y = b;
+    return is_before(*y, *x) - is_before(*x, *y);
+}
+
+/* By digits from the last to the first, without those in which all are equal. */
+static int sort_many(struct cutting *c)
+{
+    struct key differ = { 0, 0 }, *spare = malloc(c->n_keys * sizeof *spare);
     if (!spare)
         return -ENOMEM;
-    for (size_t i = 0, first = 0; i < 1 << DIGIT_BITS; first = ends[i++])
-        if (ends[i] - first <= SORT_FEW)
-            sort_few_v4(c->v4 + first, ends[i] - first);
-        else
-            sort_v4(c->v4 + first, spare, ends[i] - first);
+    for (size_t i = 1; i < c->n_keys; i++) {
+        differ.lo |= c->keys[i].lo ^ c->keys[0].lo;
+        differ.hi |= c->keys[i].hi ^ c->keys[0].hi;
+    }
+    for (unsigned half = 0; half < 2; half++)
+        for (unsigned shift = 0; shift < 64; shift += DIGIT_BITS) {
+            size_t count[1 << DIGIT_BITS] = { 0 }, at = 0;
+            if ((half_of(&differ, half == 1) >> shift & DIGIT_MASK) == 0)
+                continue;
+            for (size_t i = 0; i < c->n_keys; i++)
+                count[half_of(&c->keys[i], half == 1) >> shift & DIGIT_MASK]++;
+            for (size_t i = 0; i < ARRAY_SIZE(count); i++) {
+                size_t here = count[i];
+                count[i] = at;
+                at += here;
+            }
+            for (size_t i = 0; i < c->n_keys; i++)
+                spare[count[half_of(&c->keys[i], half == 1) >> shift & DIGIT_MASK]++] = c->keys[i];
+            struct key *swap = c->keys;
+            c->keys = spare;
+            spare = swap;
+        }
     free(spare);
     return 0;
 }
 
-static uint64_t half_of(const struct item *item, bool hi)
+static int sort_keys(struct cutting *c)
 {
-    return hi ? item->first.hi : item->first.lo;
-}
-
-static void sort_items(struct cutting *c)
-{
-    uint64_t differ[2] = { 0, 0 };
-    for (size_t i = 1; i < c->n_items; i++) {
-        differ[0] |= c->items[i].first.lo ^ c->items[0].first.lo;
-        differ[1] |= c->items[i].first.hi ^ c->items[0].first.hi;
-    }
-    for (unsigned half = 0; half < ARRAY_SIZE(differ); half++)
-        for (unsigned shift = 0; shift < 64; shift += DIGIT_BITS) {
-            size_t count[1 << DIGIT_BITS] = { 0 };
-            if ((differ[half] >> shift & DIGIT_MASK) == 0)
-                continue;
-            for (size_t i = 0; i < c->n_items; i++)
-                count[half_of(&c->items[i], half == 1) >> shift & DIGIT_MASK]++;
-            sum_digits(count);
-            for (size_t i = 0; i < c->n_items; i++)
-                c->spare[count[half_of(&c->items[i], half == 1) >> shift & DIGIT_MASK]++] = c->items[i];
-            struct item *swap = c->items;
-            c->items = c->spare;
-            c->spare = swap;
-        }
-    while (c->n_low < c->n_items && is_before(c->items[c->n_low].first, space_borders[0]))
+    size_t out = 1;
+    int r = 0;
+    if (c->n_keys >= 1 << DIGIT_BITS)
+        r = sort_many(c);
+    else
+        qsort(c->keys, c->n_keys, sizeof *c->keys, compare_keys);
+    for (size_t i = 1; i < c->n_keys; i++)
+        if (!is_same(c->keys[i], c->keys[out - 1]))
+            c->keys[out++] = c->keys[i];
+    c->n_keys = out;
+    while (is_before(c->keys[c->n_low], space_borders[0]))
         c->n_low++;
+    return r;
 }
 
-int cutting_sort(struct cutting *c)
+int cutting_find_elements(struct cutting *c)
 {
-    size_t ends[1 << DIGIT_BITS];
-    int r = count_items(c);
-    if (r < 0)
-        return r;
-    take_items(c, ends);
-    r = sort_all_v4(c, ends);
+    int r = take_ranges(c);
     if (r == 0)
-        sort_items(c);
+        r = list_v4(c);
+    if (r == 0)
+        r = sort_keys(c);
+    c->n_elements = (uint32_t)(c->n_keys + c->n_v4);
     return r;
+}
+
+/* ---- spans ---- */
+
+/* An element begins at the address. */
+static uint32_t find_element_v4(const struct cutting *c, uint32_t address)
+{
+    const struct page *page = find_page(c, address);
+    unsigned word = address >> 6 & 3;
+    uint64_t below = page->bits[word] & ((UINT64_C(1) << (address & 63)) - 1);
+    return (uint32_t)c->n_low + page->before[word] + count_bits(below);
+}
+
+static void find_spans_v4(const struct cutting *c, const struct relation_range *ranges, uint32_t n, struct span *ret)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t first = v4_of(&ranges[i].first), last = v4_of(&ranges[i].last);
+        ret[i].first = find_element_v4(c, first);
+        if (first == last)
+            ret[i].end = ret[i].first + 1;
+        else
+            ret[i].end = last == UINT32_MAX ? (uint32_t)c->n_low + c->n_v4 : find_element_v4(c, last + 1);
+    }
+}
+
+/* The first key from at on that is not before place; in steps that double, as ranges come in order. */
+static size_t skip_to(const struct cutting *c, size_t at, struct key place)
+{
+    size_t width = 1, first = at;
+    while (width <= c->n_keys - first && is_before(c->keys[first + width - 1], place)) {
+        first += width;
+        width *= 2;
+    }
+    for (size_t end = width < c->n_keys - first ? first + width : c->n_keys; first < end;) {
+        size_t middle = first + (end - first) / 2;
+        if (is_before(c->keys[middle], place))
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
+static uint32_t element_of_key(const struct cutting *c, size_t key)
+{
+    return (uint32_t)(key < c->n_low ? key : key + c->n_v4);
+}
+
+static void find_spans_of_keys(const struct cutting *c, const struct relation_range *ranges, uint32_t n, struct span *ret)
+{
+    size_t at = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct key next = key_of(&ranges[i].last);
+        at = skip_to(c, at, key_of(&ranges[i].first));
+        ret[i].first = element_of_key(c, at);
+        at = key_step(&next) ? skip_to(c, at, next) : c->n_keys;
+        ret[i].end = element_of_key(c, at - 1) + 1;
+    }
+}
+
+void cutting_find_spans(const struct cutting *c, const struct relation_selector *selector, struct span *ret)
+{
+    struct span v4 = find_v4(selector);
+    find_spans_of_keys(c, selector->items, v4.first, ret);
+    find_spans_v4(c, selector->items + v4.first, v4.end - v4.first, ret + v4.first);
+    find_spans_of_keys(c, selector->items + v4.end, selector->n - v4.end, ret + v4.end);
 }

@@ -1,12 +1,13 @@
-/* Inside the cutting of the address axis: its ranges in order, and the sweep's state. For space.c and space_order.c only. */
+/* Inside the cutting of the address axis: its elements, the ranges between all places where a used selector begins or ends. For space.c
+ * and space_order.c only. */
 #pragma once
 
 #include <endian.h>
 
 #include "policy/space.h"
 
-enum { N_SIDES = 2, DIGIT_BITS = 11, DIGIT_MASK = (1 << DIGIT_BITS) - 1, SORT_FEW = 32, MAPPED = 0xffff };
-/* Ranges in all, and how many selectors the sweep may look at on its way, over and over: past either, the space is too big. */
+enum { N_SIDES = 2, DIGIT_BITS = 11, DIGIT_MASK = (1 << DIGIT_BITS) - 1, MAPPED = 0xffff };
+/* Ranges in all, and how many elements they may hold, each counted for itself: past either, the space is too big. */
 enum { SPACE_RANGES_MAX = 1 << 24, SPACE_STEPS_MAX = INT32_MAX };
 
 /* An address as two numbers, so that comparing takes no call. */
@@ -14,49 +15,36 @@ struct key {
     uint64_t hi, lo;
 };
 
-/* A range of a used selector. */
-struct item {
-    struct key first;
-    uint32_t id;
-    uint32_t k;          /* its number in the selector, or ITEM_SINGLE for one address */
+/* 256 IPv4 addresses: a bit for each at which an element begins, and how many begin before each 64. */
+struct page {
+    uint64_t bits[4];
+    uint32_t before[4];
 };
 
-enum { ITEM_SINGLE = UINT32_MAX };
+enum { PAGE_BITS = 8, BLOCK_BITS = 12, BLOCK_MASK = (1 << BLOCK_BITS) - 1, N_BLOCKS = 1 << (32 - PAGE_BITS - BLOCK_BITS) };
 
-/* The same of IPv4, half the size: of these there are most. */
-struct item_v4 {
-    uint32_t first, id, k;
+/* Numbers of pages + 1; 0: nothing begins there. */
+struct page_block {
+    uint32_t pages[1 << BLOCK_BITS];
 };
 
-/* A selector that holds the address where the sweep is. */
-struct active {
-    struct key last;
-    uint32_t id;
-};
-
-struct sweep_side {
-    struct space_part *part;
-    struct active *active;  /* by id */
-    uint32_t n, max;
-    uint32_t *singles;      /* ids that hold this one address only, ascending */
-    uint32_t n_singles, max_singles;
-    uint32_t *list;         /* scratch of as many as both */
-    uint32_t around;        /* + 1: the class of the active ones without singles; 0: not known */
-    struct space_lists lists;
-    uint32_t *class_of_single; /* by id: of the addresses in that one selector alone, + 1 */
-    bool is_changed;
+/* The elements that a range holds. */
+struct span {
+    uint32_t first, end;
 };
 
 struct cutting {
     struct space *space;
     struct relation_selector *selectors;  /* by id */
     uint8_t *sides;                       /* by id: bit per side that uses it */
-    struct item *items, *spare;           /* of IPv6: first those below the mapped addresses */
-    struct item_v4 *v4;
-    unsigned v4_shift;                    /* to the first bits in which IPv4 addresses differ */
-    size_t n_items, n_low, n_v4;
+    struct key *keys;                     /* where elements begin that are not of IPv4, ascending; the first is the axis's beginning */
+    size_t n_keys, n_low;                 /* n_low: of keys, those below the mapped addresses */
+    struct page_block *blocks[N_BLOCKS];
+    struct page *pages;
+    uint32_t n_pages, max_pages;
+    uint32_t *v4;                         /* where elements of IPv4 begin; the first is 0.0.0.0 */
+    uint32_t n_v4, n_elements;
     uint64_t n_steps;
-    struct sweep_side side[N_SIDES];
 };
 
 static inline struct key key_of(const struct address *address)
@@ -98,23 +86,25 @@ static inline bool key_step(struct key *key)
 /* Where a family ends and the other one begins: no range of a class goes across. */
 static const struct key space_borders[] = { { 0, UINT64_C(0x0000ffff00000000) }, { 0, UINT64_C(0x0001000000000000) } };
 
-/* The i-th of all, in the order of the axis. */
-static inline struct item item_at(const struct cutting *c, size_t i)
+/* Where an element begins, in the order of the axis. */
+static inline struct key element_start(const struct cutting *c, uint32_t element)
 {
-    if (i < c->n_low)
-        return c->items[i];
-    if (i >= c->n_low + c->n_v4)
-        return c->items[i - c->n_v4];
-    const struct item_v4 *v4 = &c->v4[i - c->n_low];
-    return (struct item){ { 0, (uint64_t)MAPPED << 32 | v4->first }, v4->id, v4->k };
+    if (element < c->n_low)
+        return c->keys[element];
+    if (element >= c->n_low + c->n_v4)
+        return c->keys[element - c->n_v4];
+    return (struct key){ 0, (uint64_t)MAPPED << 32 | c->v4[element - c->n_low] };
 }
 
-static inline size_t count_all(const struct cutting *c)
+/* Whether a family begins there. */
+static inline bool is_border(const struct cutting *c, uint32_t element)
 {
-    return c->n_items + c->n_v4;
+    return element == c->n_low || element == c->n_low + c->n_v4;
 }
 
 /* Gives equal selectors of all relations one number. 0, -ENOMEM, -E2BIG. */
 int cutting_number_selectors(struct cutting *c) must_check;
-/* Takes the ranges of all used selectors and sorts them by where they begin. 0, -ENOMEM, -E2BIG. */
-int cutting_sort(struct cutting *c) must_check;
+/* Finds all elements. 0, -ENOMEM, -E2BIG. */
+int cutting_find_elements(struct cutting *c) must_check;
+/* The elements of each of a selector's ranges; ret has room for as many as ranges. */
+void cutting_find_spans(const struct cutting *c, const struct relation_selector *selector, struct span *ret);

@@ -156,6 +156,46 @@ static void test_classes_cover_the_axis_once(void **state)
     space_free(space);
 }
 
+/* As many places in IPv6 as are sorted by digits: in two selectors, one or none, whatever the order they came in. */
+static void test_many_places_of_ipv6(void **state)
+{
+    (void)state;
+    enum { N = 4096 };
+    cleanup_relation struct relation relation;
+    relation_init(&relation);
+    struct relation_range *ranges[2] = { calloc(N, sizeof *ranges[0]), calloc(N, sizeof *ranges[1]) };
+    uint32_t n[2] = { 0 }, all = add_selector(&relation, &relation_all_v4, 1);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t scattered = i * UINT32_C(2654435769);
+        struct address a = { { 0xfd, (uint8_t)(scattered >> 24), (uint8_t)(scattered >> 16), [7] = (uint8_t)(scattered >> 8),
+                               [15] = (uint8_t)scattered } };
+        for (uint32_t k = 0; k < 2; k++)
+            if (i >> k & 1)
+                ranges[k][n[k]++] = (struct relation_range){ a, a };
+    }
+    for (uint32_t k = 0; k < 2; k++)
+        add_rule(&relation, add_selector(&relation, ranges[k], n[k]), all, 6, 1, 1);
+    struct space *space = NULL;
+    const struct relation *relations[] = { &relation };
+    assert_int_equal(space_init(&space, relations, 1), 0);
+    assert_int_equal(space_n_classes(space, SPACE_SOURCE), 4);
+    for (uint32_t i = 0; i < n[0]; i++) {
+        struct relation_selector other = { ranges[1], n[1] };
+        bool in_both = false;
+        for (uint32_t k = 0; k < other.n && !in_both; k++)
+            in_both = address_equal(&other.items[k].first, &ranges[0][i].first);
+        uint32_t class_index = space_class_of(space, SPACE_SOURCE, &ranges[0][i].first);
+        struct address next = ranges[0][i].first;
+        next.bytes[14] = 1;
+        /* The first is in this selector alone, the second in both. */
+        assert_int_equal(class_index, space_class_of(space, SPACE_SOURCE, &ranges[0][in_both].first));
+        assert_int_equal(space_class_of(space, SPACE_SOURCE, &next), 0);
+    }
+    space_free(space);
+    free(ranges[0]);
+    free(ranges[1]);
+}
+
 /* A hostile policy: every range within all before it, so that the sets of selectors grow with the square. */
 static void test_nesting_is_too_big_in_bounded_time(void **state)
 {
@@ -297,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_prefixes_stay_in_their_family),
         cmocka_unit_test(test_service_points_lie_outside),
         cmocka_unit_test(test_classes_cover_the_axis_once),
+        cmocka_unit_test(test_many_places_of_ipv6),
         cmocka_unit_test(test_nesting_is_too_big_in_bounded_time),
         cmocka_unit_test(test_matrices_say_what_the_rules_say),
         cmocka_unit_test(test_only_the_spaces_own_relations),
