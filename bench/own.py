@@ -174,6 +174,17 @@ def proof(setting):
         return text, json.load(found)
 
 
+def check_homelab(setting, n):
+    """From exec to exit of postern check on the homelab's file, n times. Milliseconds."""
+    command = ["taskset", "-c", str(PROXY_CORE), os.path.join(setting.build, "postern"), "check", os.path.join(ROOT, "examples/homelab/postern.yml")]
+    took = []
+    for _ in range(n):
+        began_ns = time.monotonic_ns()
+        subprocess.run(command, check=True, capture_output=True)
+        took.append((time.monotonic_ns() - began_ns) / 1e6)
+    return took
+
+
 def packets(setting):
     """bench/packets: packets per second by how a firewall is written."""
     subprocess.run(["ninja", "-C", setting.build, "--quiet", "bench/packets"], check=True, capture_output=True)
