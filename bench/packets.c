@@ -59,7 +59,7 @@ static void run_nft(FILE *rules)
     posix_spawn_file_actions_t actions;
     pid_t pid;
     int status = 1;
-    rewind(rules);
+    demand(fseek(rules, 0, SEEK_SET) == 0, "the rules' beginning");
     demand(posix_spawn_file_actions_init(&actions) == 0 && posix_spawn_file_actions_adddup2(&actions, fileno(rules), STDIN_FILENO) == 0 &&
                posix_spawnp(&pid, "nft", &actions, NULL, command, environ) == 0 && waitpid(pid, &status, 0) == pid && status == 0, "nft -f");
     posix_spawn_file_actions_destroy(&actions);
@@ -68,7 +68,10 @@ static void run_nft(FILE *rules)
 static void load_rules(unsigned kind)
 {
     FILE *nft = tmpfile();
-    demand(nft != NULL, "a temporary file");
+    if (!nft) {
+        demand(false, "a temporary file");
+        return;
+    }
     fputs("flush ruleset\n", nft);
     if (kind != 0) {
         fputs("table inet bench {\n", nft);

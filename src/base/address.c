@@ -165,6 +165,22 @@ static struct address prefix_last(struct address address, unsigned bits)
     return address;
 }
 
+bool address_advance(struct address *address)
+{
+    for (unsigned i = sizeof address->bytes; i-- > 0;)
+        if (++address->bytes[i])
+            return true;
+    return false;
+}
+
+bool address_retreat(struct address *address)
+{
+    for (unsigned i = sizeof address->bytes; i-- > 0;)
+        if (address->bytes[i]--)
+            return true;
+    return false;
+}
+
 bool address_take_prefix(struct address *first, const struct address *last, struct address_prefix *ret)
 {
     unsigned bits = 128, least = address_is_v4(first) ? 96 : 0;
@@ -178,8 +194,7 @@ bool address_take_prefix(struct address *first, const struct address *last, stru
     *ret = (struct address_prefix){ *first, (uint8_t)bits };
     if (address_compare(&end, last) >= 0)
         return false;
-    for (unsigned i = 16; i-- > 0 && ++end.bytes[i] == 0;)
-        ;
+    address_advance(&end);
     *first = end;
     return true;
 }

@@ -31,6 +31,9 @@ bool address_equal(const struct address *a, const struct address *b);
 int address_compare(const struct address *a, const struct address *b);
 bool address_prefix_contains(const struct address_prefix *prefix, const struct address *address);
 struct address address_mask(const struct address *address, unsigned bits);
+/* To the next address of the axis, or to the one before. At its end they wrap round and say false. */
+bool address_advance(struct address *address);
+bool address_retreat(struct address *address);
 /* The longest prefix that starts the range; *first becomes what is left of it. False when that was the last. A range is of one family. */
 bool address_take_prefix(struct address *first, const struct address *last, struct address_prefix *ret);
 /* Writes the usual text form with its NUL into text; returns text. */

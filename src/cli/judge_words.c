@@ -70,9 +70,7 @@ static bool has_strangers(const struct access *a, const struct relation_range *r
         if (address_compare(&a->sources.items[i].last, &range->last) >= 0)
             return false;
         at = a->sources.items[i].last;
-        for (unsigned b = 16; b-- > 0;)
-            if (++at.bytes[b])
-                break;
+        address_advance(&at);
     }
     return true;
 }

@@ -92,7 +92,7 @@ int main(int argc, char **argv)
     const struct cli_command *command = command_find(argv[1]);
     if (!command)
         return unknown_command(argv[1]);
-    char name[64]; /* what getopt's messages begin with */
+    static char name[64]; /* what getopt's messages begin with */
     snprintf(name, sizeof name, "postern %s", command->name);
     argv[1] = name;
     return command->run(argc - 1, argv + 1);

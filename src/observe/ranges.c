@@ -52,15 +52,13 @@ void ranges_add_all(struct ranges *ranges, const struct relation_range *items, u
 /* The address after or before; the ends of the axis wrap, and callers look first. */
 static struct address address_after(struct address address)
 {
-    for (unsigned i = 16; i-- > 0 && ++address.bytes[i] == 0;)
-        ;
+    address_advance(&address);
     return address;
 }
 
 static struct address address_before(struct address address)
 {
-    for (unsigned i = 16; i-- > 0 && address.bytes[i]-- == 0;)
-        ;
+    address_retreat(&address);
     return address;
 }
 

@@ -238,20 +238,13 @@ static int pair_run(struct tailscale_filter *f, const struct test *test, const s
     return test_fail(f, test, target, is_allowed ? "reaches" : "does not reach");
 }
 
-static struct address next_address(struct address address)
-{
-    for (unsigned i = 16; i-- > 0 && ++address.bytes[i] == 0;)
-        ;
-    return address;
-}
-
 /* Calls for each address of the set; sets of networks are not what a test is about. */
 static int sources_run(struct tailscale_filter *f, const struct test *test, const struct test_target *target, const struct resolved *from,
                        struct flow *flow, uint32_t *n_pairs)
 {
     for (uint32_t i = 0; i < from->n; i++) {
         const struct relation_range *range = &from->ranges[i];
-        for (struct address at = range->first;; at = next_address(at)) {
+        for (struct address at = range->first;; address_advance(&at)) {
             if (address_is_v4(&at) == address_is_v4(&flow->to)) {
                 flow->from = at;
                 flow->node_from = node_of(f, &at);
@@ -275,7 +268,7 @@ static int target_run(struct tailscale_filter *f, const struct test *test, const
     int r = filter_resolve(f, &target->selector, &to);
     uint32_t n_pairs = 0;
     for (uint32_t i = 0; r == 0 && i < to.n; i++) {
-        for (struct address at = to.ranges[i].first;; at = next_address(at)) {
+        for (struct address at = to.ranges[i].first;; address_advance(&at)) {
             struct flow flow = { .to = at, .node_to = node_of(f, &at), .port = target->port };
             r = filter_work(f, 1 + f->nodes->n_nodes) ? sources_run(f, test, target, from, &flow, &n_pairs) : -E2BIG;
             if (r || address_equal(&at, &to.ranges[i].last))

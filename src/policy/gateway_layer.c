@@ -47,16 +47,6 @@ static int compare_guests(const void *a, const void *b)
     return order ? order : x->is_address - y->is_address;
 }
 
-static bool step(struct address *address, bool up)
-{
-    for (unsigned i = 16; i-- > 0;) {
-        address->bytes[i] = (uint8_t)(up ? address->bytes[i] + 1 : address->bytes[i] - 1);
-        if (address->bytes[i] != (up ? 0 : 0xff))
-            return true;
-    }
-    return false;
-}
-
 struct cut {
     const struct guest_range *stack[130]; /* nested, the innermost last */
     unsigned depth;
@@ -76,13 +66,13 @@ static void cut_until(struct cut *c, const struct address *last)
     for (unsigned i = 0; i < 2; i++)
         if (address_compare(&first, &borders[i]) < 0 && address_compare(last, &borders[i]) >= 0) {
             struct address before = borders[i];
-            step(&before, false);
+            address_retreat(&before);
             c->out[c->n++] = (struct guest_range){ { first, before }, c->stack[c->depth - 1]->principal, false };
             first = borders[i];
         }
     c->out[c->n++] = (struct guest_range){ { first, *last }, c->stack[c->depth - 1]->principal, false };
     c->at = *last;
-    c->at_end = !step(&c->at, true);
+    c->at_end = !address_advance(&c->at);
 }
 
 static void close_before(struct cut *c, const struct address *first)
@@ -98,7 +88,7 @@ static void cut_all(struct cut *c, const struct guest_range *ranges, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         struct address before = ranges[i].range.first;
         close_before(c, &ranges[i].range.first);
-        if (c->depth && step(&before, false))
+        if (c->depth && address_retreat(&before))
             cut_until(c, &before);
         c->at = ranges[i].range.first;
         c->at_end = false;

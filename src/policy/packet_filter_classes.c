@@ -109,28 +109,11 @@ static int compare_addresses(const void *a, const void *b)
     return address_compare(a, b);
 }
 
-/* False past the last address. */
-static bool address_after(struct address *address)
-{
-    for (unsigned i = 16; i-- > 0;)
-        if (++address->bytes[i])
-            return true;
-    return false;
-}
-
-struct address packet_address_before(struct address address)
-{
-    for (unsigned i = 16; i-- > 0;)
-        if (address.bytes[i]--)
-            break;
-    return address;
-}
-
 static void add_bounds(struct buf *starts, const struct relation_range *range)
 {
     struct address after = range->last;
     buf_append(starts, bytes_of(&range->first, sizeof range->first));
-    if (address_after(&after))
+    if (address_advance(&after))
         buf_append(starts, bytes_of(&after, sizeof after));
 }
 
@@ -152,7 +135,7 @@ static void interval_bounds(const struct packet_axis *axis, const struct relatio
 {
     struct address after = range->last;
     *ret_first = interval_from(axis, &range->first);
-    *ret_end = address_after(&after) ? interval_from(axis, &after) : axis->n;
+    *ret_end = address_advance(&after) ? interval_from(axis, &after) : axis->n;
 }
 
 static int cut(struct packet_classes *pc, enum packet_side side, const struct relation_range *asked, uint32_t n_asked)

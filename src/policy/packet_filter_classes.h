@@ -52,7 +52,6 @@ void packet_classes_deinit(struct packet_classes *classes);
 /* Whether some packet on this way has the field at all. */
 bool packet_classes_has_field(const struct packet_classes *classes, uint8_t field);
 bool packet_range_holds(const struct relation_range *range, const struct address *value);
-struct address packet_address_before(struct address address);
 
 static inline const struct relation_range *packet_live_range(const struct packet_live *live, enum packet_side side)
 {

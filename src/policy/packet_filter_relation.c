@@ -311,7 +311,8 @@ static int selector_of(struct evaluator *ev, enum packet_side side, uint32_t cla
         cleanup_buf struct buf ranges;
         buf_init(&ranges, MEMORY_MAX);
         for (uint32_t i = axis->representatives[class_index]; i != PACKET_NONE; i = axis->next[i]) {
-            struct relation_range range = { axis->starts[i], packet_address_before(axis->starts[i + 1]) };
+            struct relation_range range = { axis->starts[i], axis->starts[i + 1] };
+            address_retreat(&range.last);
             buf_append(&ranges, bytes_of(&range, sizeof range));
         }
         if (ranges.error)

@@ -56,14 +56,6 @@ static bool has_room(const struct relation *relation, size_t more)
 
 /* ---- ranges ---- */
 
-static bool step(struct address *address)
-{
-    for (unsigned i = sizeof address->bytes; i-- > 0;)
-        if (++address->bytes[i])
-            return true;
-    return false;
-}
-
 static bool is_valid(const struct relation_range *range)
 {
     bool v4 = address_is_v4(&range->first);
@@ -78,7 +70,7 @@ static bool continues(const struct relation_range *a, const struct relation_rang
     struct address next = a->last;
     if (address_compare(&b->first, &a->last) <= 0)
         return true;
-    return step(&next) && address_equal(&next, &b->first) && address_is_v4(&a->last) == address_is_v4(&b->first);
+    return address_advance(&next) && address_equal(&next, &b->first) && address_is_v4(&a->last) == address_is_v4(&b->first);
 }
 
 static int compare_ranges(const void *a, const void *b)

@@ -16,17 +16,6 @@ static struct address last_of(const struct address_prefix *prefix)
     return last;
 }
 
-/* The neighbour one up or down. False past the end of the axis. */
-static bool step(struct address *address, bool up)
-{
-    for (unsigned i = 16; i-- > 0;) {
-        address->bytes[i] = (uint8_t)(up ? address->bytes[i] + 1 : address->bytes[i] - 1);
-        if (address->bytes[i] != (up ? 0 : 0xff))
-            return true;
-    }
-    return false;
-}
-
 /* Outer prefixes before what they hold; a host after a segment of the same extent, so that it is the inner one. */
 static int compare_ranges(const void *a, const void *b)
 {
@@ -54,7 +43,7 @@ static void emit(struct sweep *s, const struct source_range *owner, const struct
         return;
     s->out->items[s->out->n++] = (struct source_range){ s->at, *last, owner->host, owner->segment };
     s->at = *last;
-    s->at_end = !step(&s->at, true);
+    s->at_end = !address_advance(&s->at);
 }
 
 static void close_before(struct sweep *s, const struct address *first)
@@ -69,7 +58,7 @@ static void open_range(struct sweep *s, const struct source_range *range)
 {
     close_before(s, &range->first);
     struct address before = range->first;
-    if (s->depth && step(&before, false))
+    if (s->depth && address_retreat(&before))
         emit(s, &s->stack[s->depth - 1], &before);
     s->at = range->first;
     s->at_end = false;
@@ -108,7 +97,7 @@ static void split_families(struct sources *sources)
             memmove(r + 2, r + 1, (sources->n - i - 1) * sizeof *r);
             r[1] = r[0];
             r[1].first = r[0].last = borders[b];
-            step(&r[0].last, false);
+            address_retreat(&r[0].last);
             sources->n++;
             break;
         }

@@ -114,7 +114,7 @@ static struct page *add_page(struct cutting *c, uint32_t address)
         *block = calloc(1, sizeof **block);
     if (!*block)
         return NULL;
-    if (c->n_pages == c->max_pages) {
+    if (!c->pages || c->n_pages == c->max_pages) {
         uint32_t max = c->max_pages ? c->max_pages * 2 : 64;
         struct page *pages = realloc(c->pages, max * sizeof *pages);
         if (!pages)

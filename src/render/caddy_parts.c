@@ -14,15 +14,6 @@ static struct address prefix_last(const struct address *first, unsigned bits)
     return last;
 }
 
-/* The address after it; all ones has none and gives zero. */
-static struct address next_of(const struct address *address)
-{
-    struct address next = *address;
-    for (unsigned i = 16; i-- > 0 && ++next.bytes[i] == 0;)
-        ;
-    return next;
-}
-
 /* From the first address on, the shortest prefix that begins there and doesn't pass the last, again and again. */
 void caddy_range_write(struct buf *out, const struct address *first, const struct address *last)
 {
@@ -40,7 +31,8 @@ void caddy_range_write(struct buf *out, const struct address *first, const struc
         struct address end = prefix_last(&at, prefix.bits);
         if (address_compare(&end, last) >= 0)
             return;
-        at = next_of(&end);
+        at = end;
+        address_advance(&at);
     }
 }
 

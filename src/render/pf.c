@@ -55,8 +55,7 @@ static void add_prefixes(struct packet_filter *filter, struct relation_range ran
         if (filter->error || address_equal(&one.last, &range.last))
             return;
         range.first = one.last;
-        for (unsigned i = 16; i-- > 0 && ++range.first.bytes[i] == 0;)
-            ;
+        address_advance(&range.first);
     }
 }
 

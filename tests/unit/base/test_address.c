@@ -119,6 +119,24 @@ static void test_loopback(void **state)
     }
 }
 
+static void test_neighbours_on_the_axis(void **state)
+{
+    (void)state;
+    struct address at, expected;
+    assert_true(address_parse(STR("10.0.255.255"), &at) && address_parse(STR("10.1.0.0"), &expected));
+    assert_true(address_advance(&at));
+    assert_true(address_equal(&at, &expected));
+    assert_true(address_retreat(&at));
+    assert_true(address_parse(STR("10.0.255.255"), &expected) && address_equal(&at, &expected));
+    struct address first = { { 0 } }, last;
+    memset(&last, 0xff, sizeof last);
+    at = last;
+    assert_false(address_advance(&at));
+    assert_true(address_equal(&at, &first));
+    assert_false(address_retreat(&at));
+    assert_true(address_equal(&at, &last));
+}
+
 static void test_socket_addresses_go_both_ways(void **state)
 {
     (void)state;
@@ -143,6 +161,7 @@ int main(void)
         cmocka_unit_test(test_prefixes_with_host_bits_or_odd_lengths_are_refused),
         cmocka_unit_test(test_contains),
         cmocka_unit_test(test_loopback),
+        cmocka_unit_test(test_neighbours_on_the_axis),
         cmocka_unit_test(test_socket_addresses_go_both_ways),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
