@@ -66,17 +66,26 @@ static void merge_overlaps(struct intervals *list)
 
 /* ---- of a relation ---- */
 
-/* For one relation: its rules by source, and the rows of its source selectors. */
+/* Source selectors of the relation that some class has in common: a path in a tree, as the space's sets are, without the selectors that
+ * are sources in other relations only. */
+struct source_set {
+    uint32_t parent, id;
+    uint32_t row;                 /* + 1; 0: not made yet */
+    bool has_child, is_needed;    /* is_needed: a class's, or where ways part */
+};
+
+/* For one relation: its rules by source, and the rows of its source selectors and of sets of them. */
 struct reading {
     struct building b;
     const struct relation *relation;
     const uint32_t *id_of;        /* by the relation's selector */
     uint32_t *first_rule, *rules; /* by id */
     uint32_t *row_of_id;          /* row + 1 */
-    uint32_t *row_of_list;
-    uint32_t n_list_rows;
-    uint32_t *list, *ends;        /* scratch, as many as there are ids */
-    struct space_lists lists;
+    struct source_set *sets;      /* the first is the empty one; parents come first */
+    uint32_t n_sets, max_sets;
+    uint32_t *slots, n_slots;     /* of sets, by parent and id: open addressing, set + 1 */
+    uint32_t *set_of;             /* by the space's set */
+    uint32_t *runs, *ends;        /* scratch, as many as there are ids */
 };
 
 static int index_rules(struct reading *r, uint32_t n_ids)
@@ -85,9 +94,9 @@ static int index_rules(struct reading *r, uint32_t n_ids)
     r->first_rule = calloc((size_t)n_ids + 2, sizeof *r->first_rule);
     r->rules = malloc(((size_t)n + 1) * sizeof *r->rules);
     r->row_of_id = calloc((size_t)n_ids + 1, sizeof *r->row_of_id);
-    r->list = malloc(((size_t)n_ids + 1) * sizeof *r->list);
+    r->runs = malloc(((size_t)n_ids + 1) * sizeof *r->runs);
     r->ends = malloc(((size_t)n_ids + 1) * sizeof *r->ends);
-    if (!r->first_rule || !r->rules || !r->row_of_id || !r->list || !r->ends)
+    if (!r->first_rule || !r->rules || !r->row_of_id || !r->runs || !r->ends)
         return -ENOMEM;
     for (uint32_t i = 0; i < n; i++)
         r->first_rule[r->id_of[relation_rule(r->relation, i)->source] + 2]++;
@@ -149,12 +158,12 @@ static void merge_runs(struct intervals *list, struct intervals *spare, uint32_t
     }
 }
 
-/* All of the selectors' rows into one. */
-static int unite_list(struct reading *r, uint32_t n, uint32_t *ret)
+/* All of the rows in runs into one. */
+static int unite_runs(struct reading *r, uint32_t n, uint32_t *ret)
 {
     size_t total = 0;
     for (uint32_t i = 0; i < n; i++)
-        total += building_row(&r->b, r->row_of_id[r->list[i]] - 1)->n;
+        total += building_row(&r->b, r->runs[i])->n;
     int e = intervals_reserve(&r->b.list, total);
     if (e == 0)
         e = intervals_reserve(&r->b.spare, total);
@@ -162,7 +171,7 @@ static int unite_list(struct reading *r, uint32_t n, uint32_t *ret)
     if (e < 0)
         return e;
     for (uint32_t i = 0; i < n; i++) {
-        const struct matrix_row *row = building_row(&r->b, r->row_of_id[r->list[i]] - 1);
+        const struct matrix_row *row = building_row(&r->b, r->runs[i]);
         if (row->n)
             memcpy(r->b.list.items + r->b.list.n, row->items, row->n * sizeof *row->items);
         r->b.list.n += row->n;
@@ -173,54 +182,105 @@ static int unite_list(struct reading *r, uint32_t n, uint32_t *ret)
     return building_add_row(&r->b, r->b.list.items, r->b.list.n, ret);
 }
 
-static int remember_list_row(struct reading *r, uint32_t list, uint32_t row)
+/* ---- sets of sources ---- */
+
+static uint32_t *find_slot(const struct reading *r, uint32_t parent, uint32_t id)
 {
-    if (list == r->n_list_rows) {
-        uint32_t *grown = list & (list - 1) ? r->row_of_list : realloc(r->row_of_list, (list ? 2 * (size_t)list : 1) * sizeof *grown);
-        if (!grown)
-            return -ENOMEM;
-        r->row_of_list = grown;
-        r->row_of_list[r->n_list_rows++] = row;
+    uint64_t hash = ((uint64_t)parent << 32 | id) * UINT64_C(0x9e3779b97f4a7c15);
+    uint32_t at = (uint32_t)(hash >> 32) & (r->n_slots - 1);
+    while (r->slots[at] && (r->sets[r->slots[at] - 1].parent != parent || r->sets[r->slots[at] - 1].id != id))
+        at = (at + 1) & (r->n_slots - 1);
+    return &r->slots[at];
+}
+
+static int reserve_set(struct reading *r)
+{
+    uint32_t max = r->max_sets ? r->max_sets * 2 : 256;
+    if (r->n_sets < r->max_sets)
+        return 0;
+    struct source_set *sets = realloc(r->sets, max * sizeof *sets);
+    if (sets)
+        r->sets = sets;
+    uint32_t *slots = calloc((size_t)max * 2, sizeof *slots);
+    if (!sets || !slots) {
+        free(slots);
+        return -ENOMEM;
     }
+    free(r->slots);
+    r->slots = slots;
+    r->n_slots = max * 2;
+    r->max_sets = max;
+    for (uint32_t i = 1; i < r->n_sets; i++)
+        *find_slot(r, r->sets[i].parent, r->sets[i].id) = i + 1;
     return 0;
 }
 
-/* The class's selectors that are sources in this relation. */
-static int make_row_of_class(struct reading *r, uint32_t class_index, uint32_t *ret)
+static int find_or_add_set(struct reading *r, uint32_t parent, uint32_t id, uint32_t *ret)
 {
-    const struct space_part *part = &r->b.matrix.space->parts[SPACE_SOURCE];
-    uint32_t n = 0, list, row;
-    for (uint32_t i = part->first_id[class_index]; i < part->first_id[class_index + 1]; i++)
-        if (r->row_of_id[part->ids[i]])
-            r->list[n++] = part->ids[i];
-    if (n < 2) {
-        *ret = n ? r->row_of_id[r->list[0]] - 1 : 0;
-        return 0;
-    }
-    int e = space_lists_add(&r->lists, r->list, n, &list);
+    int e = reserve_set(r);
     if (e < 0)
         return e;
-    if (list < r->n_list_rows) {
-        *ret = r->row_of_list[list];
-        return 0;
+    uint32_t *slot = find_slot(r, parent, id);
+    if (!*slot) {
+        r->sets[parent].is_needed |= r->sets[parent].has_child;
+        r->sets[parent].has_child = true;
+        r->sets[r->n_sets] = (struct source_set){ .parent = parent, .id = id };
+        *slot = ++r->n_sets;
     }
-    e = unite_list(r, n, &row);
+    *ret = *slot - 1;
+    return 0;
+}
+
+/* Numbers what the space's sets are in this relation, and finds for which of them a row is needed. */
+static int number_sets(struct reading *r, const struct space_part *part)
+{
+    int e = reserve_set(r);
+    r->set_of = calloc(part->n_sets, sizeof *r->set_of);
+    if (e < 0 || !r->set_of)
+        return -ENOMEM;
+    r->sets[r->n_sets++] = (struct source_set){ .row = 1 };
+    for (uint32_t i = 1; e == 0 && i < part->n_sets; i++) {
+        uint32_t parent = r->set_of[part->sets[i].parent], id = part->sets[i].id;
+        r->set_of[i] = parent;
+        if (r->row_of_id[id])
+            e = find_or_add_set(r, parent, id, &r->set_of[i]);
+    }
+    for (uint32_t k = 0; e == 0 && k < part->n_classes; k++)
+        r->sets[r->set_of[part->set_of[k]]].is_needed = true;
+    return e;
+}
+
+/* Of the set's selectors, and of the nearest set before it that has a row. */
+static int make_row_of_set(struct reading *r, struct source_set *set)
+{
+    uint32_t n = 0, row = 0;
+    const struct source_set *at = set;
+    for (; !at->row; at = &r->sets[at->parent])
+        r->runs[n++] = r->row_of_id[at->id] - 1;
+    if (at->row > 1)
+        r->runs[n++] = at->row - 1;
+    row = r->runs[0];
+    int e = n > 1 ? unite_runs(r, n, &row) : 0;
     if (e == 0)
-        e = remember_list_row(r, list, row);
-    if (e == 0)
-        *ret = row;
+        set->row = row + 1;
     return e;
 }
 
 static int read_relation(struct reading *r)
 {
     const struct space *space = r->b.matrix.space;
+    const struct space_part *sources = &space->parts[SPACE_SOURCE];
     int e = index_rules(r, space->n_ids);
     for (uint32_t id = 0; e == 0 && id < space->n_ids; id++)
         if (r->first_rule[id] != r->first_rule[id + 1])
             e = make_row_of_id(r, id);
-    for (uint32_t k = 0; e == 0 && k < space->parts[SPACE_SOURCE].n_classes; k++)
-        e = make_row_of_class(r, k, &r->b.matrix.row_of[k]);
+    if (e == 0)
+        e = number_sets(r, sources);
+    for (uint32_t i = 1; e == 0 && i < r->n_sets; i++)
+        if (r->sets[i].is_needed)
+            e = make_row_of_set(r, &r->sets[i]);
+    for (uint32_t k = 0; e == 0 && k < sources->n_classes; k++)
+        r->b.matrix.row_of[k] = r->sets[r->set_of[sources->set_of[k]]].row - 1;
     return e;
 }
 
@@ -237,9 +297,10 @@ int matrix_of(const struct space *space, const struct relation *relation, struct
     free(r.first_rule);
     free(r.rules);
     free(r.row_of_id);
-    free(r.row_of_list);
-    free(r.list);
+    free(r.sets);
+    free(r.slots);
+    free(r.set_of);
+    free(r.runs);
     free(r.ends);
-    space_lists_deinit(&r.lists);
     return building_finish(&r.b, e, ret);
 }

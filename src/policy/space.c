@@ -1,58 +1,69 @@
 /* Cutting the address axis: into elements, between all places where a used selector begins or ends; then these into classes, selector by
  * selector. Each selector takes what it holds of every class into a class of its own, so that a class is a path in a tree whose steps are
- * selectors, and two elements are in one class exactly when the same selectors hold them. */
+ * selectors, and two elements are in one class exactly when the same selectors hold them. Large selectors come first: what many classes
+ * have in common is then one path near the root. */
 #include "policy/space.h"
 
 #include <errno.h>
 
 #include "policy/space_order.h"
 
-enum { NODES_MAX = 1 << 26, IDS_MAX = 1 << 27 };
+enum { SETS_MAX = 1 << 26, MEMBERS_MAX = 1 << 27 };
 
 /* ---- classes ---- */
 
-/* Elements that the selectors on the way from the root hold, and no other one so far. */
-struct node {
-    uint32_t parent, id;   /* the last step */
-    uint32_t stamp, child; /* the child by the selector stamp - 1; when all is refined, child is the node's class + 1 */
+/* What became of a set's elements: those that the selector stamp - 1 holds, too, are in the set child. */
+struct split {
+    uint32_t stamp, child;
 };
 
 struct refining {
     struct cutting *c;
-    uint32_t *node_of;     /* by element */
-    struct node *nodes;    /* the first one is of what no selector holds */
-    uint32_t n_nodes, max_nodes;
+    uint32_t *set_of;      /* by element: of the selectors that hold it, so far */
+    struct space_set *sets;
+    struct split *splits;  /* by set */
+    uint32_t n_sets, max_sets;
     struct span *spans;    /* scratch, as many as the largest selector has ranges */
-    uint32_t max_classes;
-    size_t max_ids;
 };
 
-static int add_child(struct refining *r, uint32_t parent, uint32_t id)
+static int reserve_set(struct refining *r)
 {
-    if (r->n_nodes == r->max_nodes) {
-        uint32_t max = r->max_nodes * 2;
-        if (max > NODES_MAX)
-            return -E2BIG;
-        struct node *nodes = realloc(r->nodes, max * sizeof *nodes);
-        if (!nodes)
-            return -ENOMEM;
-        r->nodes = nodes;
-        r->max_nodes = max;
-    }
-    r->nodes[r->n_nodes] = (struct node){ .parent = parent, .id = id };
-    r->nodes[parent].stamp = id + 1;
-    r->nodes[parent].child = r->n_nodes++;
+    uint32_t max = r->max_sets ? r->max_sets * 2 : 64;
+    if (r->n_sets < r->max_sets)
+        return 0;
+    if (max > SETS_MAX)
+        return -E2BIG;
+    struct space_set *sets = realloc(r->sets, max * sizeof *sets);
+    if (sets)
+        r->sets = sets;
+    struct split *splits = realloc(r->splits, max * sizeof *splits);
+    if (splits)
+        r->splits = splits;
+    if (!sets || !splits)
+        return -ENOMEM;
+    r->max_sets = max;
+    return 0;
+}
+
+static int add_set(struct refining *r, uint32_t parent, uint32_t id)
+{
+    int e = reserve_set(r);
+    if (e < 0)
+        return e;
+    r->sets[r->n_sets] = (struct space_set){ parent, id };
+    r->splits[r->n_sets] = (struct split){ 0 };
+    r->splits[parent] = (struct split){ id + 1, r->n_sets++ };
     return 0;
 }
 
 static int refine_span(struct refining *r, struct span span, uint32_t id)
 {
     for (uint32_t i = span.first; i < span.end; i++) {
-        uint32_t node = r->node_of[i];
-        int e = r->nodes[node].stamp == id + 1 ? 0 : add_child(r, node, id);
+        uint32_t set = r->set_of[i];
+        int e = r->splits[set].stamp == id + 1 ? 0 : add_set(r, set, id);
         if (e < 0)
             return e;
-        r->node_of[i] = r->nodes[node].child;
+        r->set_of[i] = r->splits[set].child;
     }
     return 0;
 }
@@ -69,85 +80,51 @@ static int refine(struct refining *r, uint32_t id)
     return e;
 }
 
-/* Room for one class more, of n selectors. */
-static int reserve_class(struct refining *r, struct space_part *part, size_t n)
-{
-    size_t n_ids = part->n_classes ? part->first_id[part->n_classes] : 0;
-    if (n > IDS_MAX - n_ids)
-        return -E2BIG;
-    if (part->n_classes + 2 > r->max_classes) {
-        uint32_t max = r->max_classes ? r->max_classes * 2 : 128;
-        uint32_t *first_id = realloc(part->first_id, max * sizeof *first_id);
-        if (!first_id)
-            return -ENOMEM;
-        part->first_id = first_id;
-        r->max_classes = max;
-    }
-    if (n_ids + n >= r->max_ids) {
-        size_t max = r->max_ids ? r->max_ids : 128;
-        while (max <= n_ids + n)
-            max *= 2;
-        uint32_t *ids = realloc(part->ids, max * sizeof *ids);
-        if (!ids)
-            return -ENOMEM;
-        part->ids = ids;
-        r->max_ids = max;
-    }
-    part->first_id[part->n_classes] = (uint32_t)n_ids;
-    return 0;
-}
-
-/* Selectors come in the order of their ids, so the way back to the root is descending. */
-static int add_class(struct refining *r, struct space_part *part, uint32_t node)
-{
-    uint32_t n = 0;
-    for (uint32_t i = node; i; i = r->nodes[i].parent)
-        n++;
-    int e = reserve_class(r, part, n);
-    if (e < 0)
-        return e;
-    uint32_t at = part->first_id[part->n_classes] + n;
-    part->first_id[part->n_classes + 1] = at;
-    for (uint32_t i = node; i; i = r->nodes[i].parent)
-        part->ids[--at] = r->nodes[i].id;
-    r->nodes[node].child = ++part->n_classes;
-    return 0;
-}
-
 /* Classes are numbered as they appear on the axis, what nobody holds first; intervals don't merge across borders of families. */
 static int list_intervals(struct refining *r, struct space_part *part)
 {
+    uint32_t *class_of = calloc(r->n_sets, sizeof *class_of); /* by set, + 1 */
     part->starts = malloc(((size_t)r->c->n_elements + 1) * sizeof *part->starts);
     part->class_of = malloc(((size_t)r->c->n_elements + 1) * sizeof *part->class_of);
-    if (!part->starts || !part->class_of)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < r->n_nodes; i++)
-        r->nodes[i].child = 0;
-    int e = add_class(r, part, 0);
-    for (uint32_t i = 0; e == 0 && i < r->c->n_elements; i++) {
-        struct node *node = &r->nodes[r->node_of[i]];
-        if (i && r->node_of[i] == r->node_of[i - 1] && !is_border(r->c, i))
-            continue;
-        e = node->child ? 0 : add_class(r, part, r->node_of[i]);
-        part->starts[part->n_intervals] = address_of(element_start(r->c, i));
-        part->class_of[part->n_intervals++] = node->child - 1;
+    part->set_of = malloc(r->n_sets * sizeof *part->set_of);
+    if (class_of && part->starts && part->class_of && part->set_of) {
+        part->set_of[part->n_classes++] = 0;
+        class_of[0] = 1;
+        for (uint32_t i = 0; i < r->c->n_elements; i++) {
+            uint32_t set = r->set_of[i];
+            if (i && set == r->set_of[i - 1] && !is_border(r->c, i))
+                continue;
+            if (!class_of[set]) {
+                part->set_of[part->n_classes++] = set;
+                class_of[set] = part->n_classes;
+            }
+            part->starts[part->n_intervals] = address_of(element_start(r->c, i));
+            part->class_of[part->n_intervals++] = class_of[set] - 1;
+        }
     }
-    return e;
+    free(class_of);
+    return part->n_classes ? 0 : -ENOMEM;
 }
 
 static int make_classes(struct cutting *c, unsigned side, struct span *spans)
 {
-    struct refining r = { .c = c, .max_nodes = 64, .n_nodes = 1, .spans = spans };
-    r.node_of = calloc((size_t)c->n_elements + 1, sizeof *r.node_of);
-    r.nodes = calloc(r.max_nodes, sizeof *r.nodes);
-    int e = r.node_of && r.nodes ? 0 : -ENOMEM;
+    struct space_part *part = &c->space->parts[side];
+    struct refining r = { .c = c, .spans = spans };
+    r.set_of = calloc((size_t)c->n_elements + 1, sizeof *r.set_of);
+    int e = r.set_of ? reserve_set(&r) : -ENOMEM;
+    if (e == 0) {
+        r.sets[r.n_sets] = (struct space_set){ 0 };
+        r.splits[r.n_sets++] = (struct split){ 0 };
+    }
     for (uint32_t id = 0; e == 0 && id < c->space->n_ids; id++)
         if (c->sides[id] >> side & 1)
             e = refine(&r, id);
     if (e == 0)
-        e = list_intervals(&r, &c->space->parts[side]);
-    free(r.node_of);
-    free(r.nodes);
+        e = list_intervals(&r, part);
+    part->sets = r.sets;
+    part->n_sets = r.n_sets;
+    free(r.set_of);
+    free(r.splits);
     return e;
 }
 
@@ -156,17 +133,24 @@ static int make_classes(struct cutting *c, unsigned side, struct span *spans)
 /* For each selector: the classes in it, ascending. */
 static int index_classes(struct space_part *part, uint32_t n_ids)
 {
+    uint64_t n = 0;
     part->first_class = calloc((size_t)n_ids + 2, sizeof *part->first_class);
-    part->classes = malloc(((size_t)part->first_id[part->n_classes] + 1) * sizeof *part->classes);
-    if (!part->first_class || !part->classes)
+    if (!part->first_class)
         return -ENOMEM;
-    for (uint32_t i = 0; i < part->first_id[part->n_classes]; i++)
-        part->first_class[part->ids[i] + 2]++;
+    for (uint32_t k = 0; k < part->n_classes; k++) {
+        for (uint32_t set = part->set_of[k]; set; set = part->sets[set].parent, n++)
+            part->first_class[part->sets[set].id + 2]++;
+        if (n > MEMBERS_MAX)
+            return -E2BIG;
+    }
+    part->classes = malloc((n + 1) * sizeof *part->classes);
+    if (!part->classes)
+        return -ENOMEM;
     for (uint32_t i = 2; i <= n_ids + 1; i++)
         part->first_class[i] += part->first_class[i - 1];
     for (uint32_t k = 0; k < part->n_classes; k++)
-        for (uint32_t i = part->first_id[k]; i < part->first_id[k + 1]; i++)
-            part->classes[part->first_class[part->ids[i] + 1]++] = k;
+        for (uint32_t set = part->set_of[k]; set; set = part->sets[set].parent)
+            part->classes[part->first_class[part->sets[set].id + 1]++] = k;
     return 0;
 }
 
@@ -208,11 +192,10 @@ static int cut(struct cutting *c)
         r = cutting_find_elements(c);
     if (r == 0)
         r = classify(c);
-    for (unsigned side = 0; r == 0 && side < N_SIDES; side++) {
-        r = index_classes(&c->space->parts[side], c->space->n_ids);
-        if (r == 0)
-            r = index_intervals(&c->space->parts[side]);
-    }
+    if (r == 0)
+        r = index_classes(&c->space->parts[SPACE_DESTINATION], c->space->n_ids);
+    for (unsigned side = 0; r == 0 && side < N_SIDES; side++)
+        r = index_intervals(&c->space->parts[side]);
     return r;
 }
 
@@ -259,8 +242,8 @@ struct space *space_free(struct space *space)
         struct space_part *part = &space->parts[i];
         free(part->starts);
         free(part->class_of);
-        free(part->first_id);
-        free(part->ids);
+        free(part->sets);
+        free(part->set_of);
         free(part->first_class);
         free(part->classes);
         free(part->first_interval);

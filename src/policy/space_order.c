@@ -43,6 +43,41 @@ static void number_relation(struct numbering *n, const struct relation *relation
     }
 }
 
+/* By size, the largest first; of about the same size, as they come. None is empty: rules of nobody are none. */
+static int order_by_size(struct cutting *c)
+{
+    struct space *s = c->space;
+    uint32_t count[32] = { 0 }, at = 0;
+    uint32_t *new_id = malloc(((size_t)s->n_ids + 1) * sizeof *new_id);
+    struct relation_selector *selectors = malloc(((size_t)s->n_ids + 1) * sizeof *selectors);
+    uint8_t *sides = malloc((size_t)s->n_ids + 1);
+    bool ok = new_id && selectors && sides;
+    for (uint32_t id = 0; ok && id < s->n_ids; id++)
+        count[__builtin_clz(c->selectors[id].n)]++;
+    for (unsigned i = 0; i < ARRAY_SIZE(count); i++) {
+        uint32_t n = count[i];
+        count[i] = at;
+        at += n;
+    }
+    for (uint32_t id = 0; ok && id < s->n_ids; id++) {
+        new_id[id] = count[__builtin_clz(c->selectors[id].n)]++;
+        selectors[new_id[id]] = c->selectors[id];
+        sides[new_id[id]] = c->sides[id];
+    }
+    for (uint32_t i = 0; ok && i < s->n_relations; i++)
+        for (uint32_t k = 0; k < relation_n_selectors(s->relations[i]); k++)
+            if (s->id_of[i][k] != SPACE_UNUSED)
+                s->id_of[i][k] = new_id[s->id_of[i][k]];
+    free(new_id);
+    free(ok ? c->selectors : selectors);
+    free(ok ? c->sides : sides);
+    if (ok) {
+        c->selectors = selectors;
+        c->sides = sides;
+    }
+    return ok ? 0 : -ENOMEM;
+}
+
 int cutting_number_selectors(struct cutting *c)
 {
     struct space *s = c->space;
@@ -68,7 +103,7 @@ int cutting_number_selectors(struct cutting *c)
     }
     free(n.slots);
     free(n.hashes);
-    return r;
+    return r == 0 ? order_by_size(c) : r;
 }
 
 /* ---- where elements begin ---- */

@@ -102,7 +102,7 @@ static inline bool is_border(const struct cutting *c, uint32_t element)
     return element == c->n_low || element == c->n_low + c->n_v4;
 }
 
-/* Gives equal selectors of all relations one number. 0, -ENOMEM, -E2BIG. */
+/* Gives equal selectors of all relations one number, large ones small numbers. 0, -ENOMEM, -E2BIG. */
 int cutting_number_selectors(struct cutting *c) must_check;
 /* Finds all elements. 0, -ENOMEM, -E2BIG. */
 int cutting_find_elements(struct cutting *c) must_check;
