@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "policy/compile.h"
+
 struct str world_below_run(struct str path)
 {
     struct str rest = path;
@@ -75,7 +77,11 @@ static int add_service_instance(struct world *world, uint32_t s, uint32_t host)
     } else {
         instance.place = WORLD_NAMESPACE;
         if (service->where == MODEL_WHERE_CONTAINER) {
-            instance.path = arena_printf(&world->arena, "containers/%.*s", STR_ARG(service->place.text));
+            cleanup_buf struct buf path;
+            buf_init(&path, 4096);
+            buf_append(&path, STR("containers/"));
+            compile_container_file(&path, service->place.text);
+            instance.path = path.error ? STR_NONE : arena_copy(&world->arena, buf_str(&path));
             if (!instance.path.ptr)
                 return -ENOMEM;
         } else {

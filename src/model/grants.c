@@ -29,24 +29,32 @@ static bool is_ambiguous(struct reader *r, const struct yaml_node *node, struct 
     struct str hint = read_hint(r, "write \"%s/%.*s\" or \"%s/%.*s\"", read_kind_name(found[0]), STR_ARG(name),
                                 read_kind_name(found[n - 1]), STR_ARG(name));
     if (is_target && found[0] == READ_HOST)
-        hint = read_hint(r, "write \"service/%.*s\", or \"%.*s:PORT\" for a port of the host", STR_ARG(name), STR_ARG(name));
+        hint = read_hint(r, "write \"service/%.*s\", or \"host/%.*s:PORT\" for a port of the host", STR_ARG(name), STR_ARG(name));
     read_error(r, node, hint, "%s is a %s and a %s", read_quote(r, name), read_kind_name(found[0]), read_kind_name(found[n - 1]));
     return true;
 }
 
 static bool principal_unknown(struct reader *r, const struct yaml_node *node, struct str name, enum read_kind kind)
 {
-    unsigned kinds = kind == READ_KINDS ? 1u << READ_HOST | 1u << READ_SEGMENT : 1u << kind;
+    unsigned kinds = kind == READ_KINDS ? 1u << READ_HOST | 1u << READ_SEGMENT | 1u << READ_SERVICE : 1u << kind;
     struct str hint = read_suggestion(r, name, kinds);
-    if (!read_is_label(name)) {
+    if (!read_is_label(name))
         read_error(r, node, hint.ptr ? hint : STR("there are no patterns here; a segment stands for all its hosts"),
-                   "expected the name of a host or a segment, found %s", read_quote(r, node->text));
-        return false;
-    }
-    if (table_get(&r->names[READ_SERVICE], name, NULL))
-        hint = STR("it is a service; who asks is a host or a segment");
-    read_error(r, node, hint, "there is no %s %s", kind == READ_KINDS ? "host or segment" : read_kind_name(kind),
-               read_quote(r, name));
+                   "expected the name of a host, a segment or a service, found %s", read_quote(r, node->text));
+    else
+        read_error(r, node, hint, "there is no %s %s", kind == READ_KINDS ? "host, segment or service" : read_kind_name(kind),
+                   read_quote(r, name));
+    return false;
+}
+
+/* A program on a host comes from the host's address, like every other there. */
+static bool service_can_ask(struct reader *r, const struct yaml_node *node, uint32_t service)
+{
+    const struct model_service *s = &r->model->services[service];
+    if (s->where == MODEL_WHERE_CONTAINER)
+        return true;
+    read_error(r, node, s->hosts.n ? read_hint(r, "name its host: %.*s", STR_ARG(r->model->hosts[s->hosts.items[0]].name.text)) : STR_NONE,
+               "service %s can't ask: only one with 'container:' is told from its host", read_quote(r, s->name.text));
     return false;
 }
 
@@ -54,24 +62,23 @@ static bool read_principal(struct reader *r, const struct yaml_node *node, struc
 {
     struct str text;
     uint32_t index;
-    if (!read_text(r, node, "a host or a segment", &text))
+    if (!read_text(r, node, "a host, a segment or a service", &text))
         return false;
     struct str name = text;
     enum read_kind kind = split_kind(&name);
-    if (kind == READ_SERVICE) {
-        read_error(r, node, STR("who asks is a host or a segment"), "%s can't ask", read_quote(r, text));
-        return false;
-    }
     if (kind == READ_KINDS && is_ambiguous(r, node, name, false))
         return false;
-    *ret = (struct model_principal){ { text, node->at }, MODEL_NONE, MODEL_NONE };
-    if (kind != READ_SEGMENT && table_get(&r->names[READ_HOST], name, &index))
+    bool is_any = kind == READ_KINDS;
+    *ret = (struct model_principal){ { text, node->at }, MODEL_NONE, MODEL_NONE, MODEL_NONE };
+    if ((is_any || kind == READ_HOST) && table_get(&r->names[READ_HOST], name, &index))
         ret->host = index;
-    else if (kind != READ_HOST && table_get(&r->names[READ_SEGMENT], name, &index))
+    else if ((is_any || kind == READ_SEGMENT) && table_get(&r->names[READ_SEGMENT], name, &index))
         ret->segment = index;
+    else if ((is_any || kind == READ_SERVICE) && table_get(&r->names[READ_SERVICE], name, &index))
+        ret->service = index;
     else
         return principal_unknown(r, node, name, kind);
-    return true;
+    return ret->service == MODEL_NONE || service_can_ask(r, node, ret->service);
 }
 
 struct principals {
@@ -82,7 +89,7 @@ struct principals {
 static void read_principals(struct reader *r, const struct yaml_node *node, struct principals *ret)
 {
     uint32_t n = 0;
-    const struct yaml_node *item = read_items(r, node, "a host or a segment", 0, &n);
+    const struct yaml_node *item = read_items(r, node, "a host, a segment or a service", 0, &n);
     struct model_principal *items = item ? read_alloc(r, n, sizeof *items) : NULL;
     if (!items)
         return;
@@ -94,36 +101,52 @@ static void read_principals(struct reader *r, const struct yaml_node *node, stru
 
 /* ---- what ---- */
 
-enum { TARGET_FOR_GRANT, TARGET_FOR_EXPECTATION };
+/* Whose port: a host's, or that of a service in a container. */
+static bool port_owner(struct reader *r, const struct yaml_node *node, struct str name, enum read_kind kind, struct model_target *ret)
+{
+    bool is_host = kind != READ_SERVICE && table_get(&r->names[READ_HOST], name, &ret->host);
+    bool is_service = kind != READ_HOST && table_get(&r->names[READ_SERVICE], name, &ret->service);
+    struct str hint = STR_NONE;
+    if (is_host && is_service) {
+        read_error(r, node, read_hint(r, "write \"host/%.*s:%u\" or \"service/%.*s:%u\"", STR_ARG(name), ret->port, STR_ARG(name), ret->port),
+                   "%s is a host and a service", read_quote(r, name));
+        return false;
+    }
+    ret->kind = is_service ? MODEL_TARGET_SERVICE_PORT : MODEL_TARGET_HOST_PORT;
+    if (is_service && r->model->services[ret->service].where != MODEL_WHERE_CONTAINER) {
+        read_error(r, node, STR("name the service without the port, or a port of its host"), "service %s is not in a container, so it has no ports of its own",
+                   read_quote(r, name));
+        return false;
+    }
+    if (is_host || is_service)
+        return true;
+    hint = read_suggestion(r, name, kind == READ_KINDS ? 1u << READ_HOST | 1u << READ_SERVICE : 1u << kind);
+    read_error(r, node, hint, "there is no %s %s", kind == READ_KINDS ? "host or service" : read_kind_name(kind), read_quote(r, name));
+    return false;
+}
 
-/* "roc:22" or "roc:udp/53": in quotes, because "22:22" without them is 1342 to readers of YAML 1.1. */
-static bool read_host_port(struct reader *r, const struct yaml_node *node, struct str text, struct model_target *ret)
+/* "roc:22", "roc:udp/53" or "grafana:3000": in quotes, because "22:22" without them is 1342 to readers of YAML 1.1. name is the text without
+ * the kind that it may say. */
+static bool read_port_target(struct reader *r, const struct yaml_node *node, struct str text, enum read_kind kind, struct model_target *ret)
 {
     struct str port_text = text, name = str_split(&port_text, ':'), rest = port_text;
     uint64_t port = 0;
     if (node->is_plain) {
-        read_error(r, node, read_hint(r, "write %s", diagnose_double_quote(&r->d, text)),
+        read_error(r, node, read_hint(r, "write %s", diagnose_double_quote(&r->d, node->text)),
                    "a port of a host needs quotes: YAML readers disagree about it");
         return false;
     }
     bool is_udp = str_starts_with(port_text, STR("udp/"));
     if (is_udp || str_starts_with(port_text, STR("tcp/")))
         rest = str_skip(port_text, 4);
-    if (!read_is_label(name) || !str_to_u64(rest, UINT16_MAX, &port) || port == 0 || rest.ptr[0] == '0') {
+    if (kind == READ_SEGMENT || !read_is_label(name) || !str_to_u64(rest, UINT16_MAX, &port) || port == 0 || rest.ptr[0] == '0') {
         read_error(r, node, STR("HOST:PORT or HOST:udp/PORT, PORT from 1 to 65535"), "%s is no port of a host",
-                   read_quote(r, text));
+                   read_quote(r, node->text));
         return false;
     }
-    ret->kind = MODEL_TARGET_HOST_PORT;
     ret->transport = is_udp ? MODEL_UDP : MODEL_TCP;
     ret->port = (uint16_t)port;
-    if (table_get(&r->names[READ_HOST], name, &ret->host))
-        return true;
-    struct str hint = read_suggestion(r, name, 1u << READ_HOST);
-    if (table_get(&r->names[READ_SERVICE], name, NULL))
-        hint = read_hint(r, "it is a service: name it without the port");
-    read_error(r, node, hint, "there is no host %s", read_quote(r, name));
-    return false;
+    return port_owner(r, node, name, kind, ret);
 }
 
 /* Whether some web service that may be on one of the surfaces (bits) has a name that matches. */
@@ -154,13 +177,15 @@ static bool read_pattern(struct reader *r, const struct yaml_node *node, struct 
         read_error(r, node, STR("name the services"), "too many patterns for so many services");
         return false;
     }
+    ret->kind = MODEL_TARGET_PATTERN;
+    ret->pattern = text;
+    if (grant && grant->labelled) /* for names that no file knows */
+        return true;
     r->n_matches -= is_all ? 0 : r->model->n_services;
     uint64_t over = grant && grant->over.n ? read_surfaces_mask(&grant->over) : UINT64_MAX;
     if (is_all ? !(r->web_surfaces & over) : !pattern_matches(r->model, text, over))
         read_warning(r, node, STR_NONE, "%s matches no web service%s", read_quote(r, text),
                      grant && grant->over.n ? " of that surface" : "");
-    ret->kind = MODEL_TARGET_PATTERN;
-    ret->pattern = text;
     return true;
 }
 
@@ -184,16 +209,20 @@ static bool read_target(struct reader *r, const struct yaml_node *node, const st
 {
     struct str text;
     if (node->kind == YAML_SCALAR && node->is_plain && str_find_char(node->text, ':') < node->text.len)
-        text = node->text; /* read_host_port says what to do */
+        text = node->text; /* read_port_target says what to do */
     else if (!read_text(r, node, "a service, a pattern or \"HOST:PORT\"", &text))
         return false;
     *ret = (struct model_target){ .text = { text, node->at }, .service = MODEL_NONE, .host = MODEL_NONE };
     struct str name = text;
     enum read_kind kind = split_kind(&name);
     if (str_find_char(text, ':') < text.len)
-        return read_host_port(r, node, text, ret);
+        return read_port_target(r, node, name, kind, ret);
     if (str_find_char(text, '*') < text.len)
         return read_pattern(r, node, text, grant, ret);
+    if (str_equal(text, STR("internet"))) {
+        ret->kind = MODEL_TARGET_INTERNET;
+        return true;
+    }
     if (kind == READ_HOST || kind == READ_SEGMENT) {
         read_error(r, node, STR("name services, or ports of hosts such as \"roc:22\""), "%s as a whole can't be reached",
                    read_quote(r, text));
@@ -246,6 +275,12 @@ static void read_grant_over(struct reader *r, const struct yaml_node *value, voi
     read_references(r, value, READ_SURFACE, READ_SURFACES_MAX, &grant->over);
 }
 
+static void read_grant_labelled(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_grant *grant = object;
+    (void)!read_bool(r, value, &grant->labelled);
+}
+
 static void read_grant_to(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_grant *grant = object;
@@ -275,6 +310,26 @@ static void grant_check_surfaces(struct reader *r, const struct model_grant *gra
                           read_quote(r, model->surfaces[grant->over.items[i]].name.text));
 }
 
+static struct str internal_hint(struct reader *r, const struct model_grant *grant, const struct model_target *target)
+{
+    const struct model_service *service = &r->model->services[target->service];
+    for (uint32_t i = 0; i < grant->n_from && service->where == MODEL_WHERE_CONTAINER; i++)
+        if (grant->from[i].service != MODEL_NONE)
+            return read_hint(r, "write \"%.*s:%u\" for the port of its container", STR_ARG(service->name.text), service->port);
+    return STR("remove 'internal: true' from it if it is to be reached");
+}
+
+/* labelled: is a word about patterns. */
+static void grant_check_labelled(struct reader *r, const struct yaml_node *labelled, const struct model_grant *grant)
+{
+    bool has_pattern = false;
+    for (uint32_t i = 0; i < grant->n_to; i++)
+        has_pattern |= grant->to[i].kind == MODEL_TARGET_PATTERN;
+    if (labelled && grant->labelled && grant->n_to && !has_pattern)
+        read_error(r, labelled->key, STR("leave it out, or grant a pattern such as mcp-*"),
+                   "'labelled:' lets patterns match what containers offer, and this grant has none");
+}
+
 static void grant_check(struct reader *r, const struct yaml_node *node, const struct yaml_node *over,
                         const struct model_grant *grant)
 {
@@ -285,12 +340,11 @@ static void grant_check(struct reader *r, const struct yaml_node *node, const st
         bool is_web = target_is_web(model, target);
         n_web += is_web;
         if (target->kind == MODEL_TARGET_SERVICE && model->services[target->service].kind == MODEL_KIND_INTERNAL)
-            read_error_at(r, target->text, STR("remove 'internal: true' from it if it is to be reached"),
-                          "%s is internal: no grant can open it",
+            read_error_at(r, target->text, internal_hint(r, grant, target), "%s is internal: no surface serves it",
                           read_quote(r, model->services[target->service].name.text));
         else if (!is_web && over)
             read_error_at(r, target->text, STR("give it a grant of its own, without over:"),
-                          "%s is a port, reached over no surface",
+                          target->kind == MODEL_TARGET_INTERNET ? "%s is reached over no surface" : "%s is a port, reached over no surface",
                           read_quote(r, target->text.text));
         if (target->kind == MODEL_TARGET_SERVICE && is_web)
             grant_check_surfaces(r, grant, target);
@@ -307,13 +361,17 @@ static void read_grant(struct reader *r, const struct yaml_node *node, struct mo
     static const struct read_field fields[] = {
         { "from", true, read_grant_from },
         { "over", false, read_grant_over },
+        { "labelled", false, read_grant_labelled },
         { "to", true, read_grant_to },
     };
     static const struct read_shape shape = { "a grant", "{ from: clients, to: grafana, over: main }", fields, ARRAY_SIZE(fields) };
     grant->at = node->at;
     const struct yaml_node *const *given = read_mapping(r, node, &shape, grant);
-    if (given)
-        grant_check(r, given[2] ? given[2] : node, given[1], grant);
+    if (!given)
+        return;
+    grant_check(r, given[3] ? given[3] : node, given[1], grant);
+    grant_check_labelled(r, given[2], grant);
+    check_askers(r, grant->from, grant->n_from, grant->to, grant->n_to, &grant->over, READ_FOR_GRANT);
 }
 
 void read_grants(struct reader *r, const struct yaml_node *value, void *object)
@@ -378,8 +436,12 @@ static void read_expectation(struct reader *r, const struct yaml_node *node, str
     };
     expectation->at = node->at;
     const struct yaml_node *const *given = read_mapping(r, node, &shape, expectation);
-    if (given && !given[1] && !given[2])
+    if (!given)
+        return;
+    if (!given[1] && !given[2])
         read_error(r, node, STR("for example can: registry"), "an expectation needs 'can:' or 'cannot:'");
+    check_askers(r, expectation->from, expectation->n_from, expectation->can, expectation->n_can, &expectation->over, READ_FOR_EXPECTATION);
+    check_askers(r, expectation->from, expectation->n_from, expectation->cannot, expectation->n_cannot, &expectation->over, READ_FOR_EXPECTATION);
 }
 
 void read_expectations(struct reader *r, const struct yaml_node *value, void *object)

@@ -157,6 +157,13 @@ static void read_host_firewall(struct reader *r, const struct yaml_node *value, 
         host->firewall = (enum model_firewall)firewall;
 }
 
+static void read_host_docker(struct reader *r, const struct yaml_node *value, void *object)
+{
+    struct model_host *host = object;
+    host->docker.at = value->at;
+    (void)!read_path(r, value, READ_UNIX_PATH_MAX, &host->docker.text);
+}
+
 static void read_host(struct reader *r, const struct yaml_node *value, void *thing)
 {
     static const struct read_field fields[] = {
@@ -169,6 +176,7 @@ static void read_host(struct reader *r, const struct yaml_node *value, void *thi
         { "os", false, read_host_os },
         { "firewall", false, read_host_firewall },
         { "gateway", false, read_host_gateway },
+        { "docker", false, read_host_docker },
     };
     static const struct read_shape shape = { "a host", "{ segment: prod, address: 100.64.0.1 }", fields, ARRAY_SIZE(fields) };
     struct model_host *host = thing;

@@ -84,19 +84,22 @@ static struct str lower_copy(struct reader *r, struct str text)
     return arena_copy(&r->nodes, str_make(lower, n));
 }
 
-static void name_check(struct reader *r, const struct yaml_node *key, const char *what)
+static void name_check(struct reader *r, const struct yaml_node *key, const struct read_collection *collection)
 {
+    const char *what = collection->what;
     if (key->is_plain && yaml_text_is_typed(key->text)) {
         read_error(r, key, read_hint(r, "write %s", diagnose_double_quote(&r->d, key->text)),
                    "%s's name must be text, and other YAML readers take %s for something else", what, read_quote(r, key->text));
         return;
     }
-    if (read_is_label(key->text))
+    bool (*is_name)(struct str text) = collection->is_name ? collection->is_name : read_is_label;
+    if (is_name(key->text))
         return;
     struct str lower = lower_copy(r, key->text);
-    struct str hint = key->text.len <= READ_LABEL_MAX && read_is_label(lower)
+    struct str hint = key->text.len <= READ_LABEL_MAX && is_name(lower)
                           ? read_hint(r, "write '%.*s'", STR_ARG(lower))
-                          : STR("it becomes a part of host names: a-z, 0-9 and '-' inside, at most 63");
+                          : str_of(collection->is_name ? collection->is_name_hint
+                                                       : "it becomes a part of host names: a-z, 0-9 and '-' inside, at most 63");
     read_error(r, key, hint, "%s can't be %s's name", read_quote(r, key->text), what);
 }
 
@@ -117,7 +120,7 @@ void *read_collection(struct reader *r, const struct yaml_node *node, const stru
     for (const struct yaml_node *value = node->first; value; value = value->next) {
         struct model_text *name = (void *)(things + n * collection->size);
         *name = (struct model_text){ value->key->text, value->key->at };
-        name_check(r, value->key, collection->what);
+        name_check(r, value->key, collection);
         if (table_add(&r->names[collection->kind], name->text, n++, NULL) < 0)
             r->error = -ENOMEM;
     }

@@ -62,6 +62,8 @@ struct model_host {
     enum model_os os;
     enum model_firewall firewall;    /* where nothing is said: nftables on Linux, none elsewhere */
     bool gateway;
+    struct model_text docker;        /* the socket of its Docker Engine; where nothing is said: the usual one, at line 0, if a service there is in
+                                      * a container, else "" */
 };
 
 /* Where a surface's certificate comes from. */
@@ -96,7 +98,8 @@ struct model_service {
     struct model_indexes hosts;       /* one instance on each */
     enum model_kind kind;
     enum model_where where;
-    struct model_text place;          /* container's name, unix socket's path or namespace's path */
+    struct model_text place;          /* container's NAME or PROJECT/SERVICE, unix socket's path or namespace's path */
+    uint32_t project;                 /* of PROJECT/SERVICE, where it is listed in projects; else MODEL_NONE */
     struct model_prefixes addresses;  /* dialled instead of the host's mesh addresses; inside a namespace: instead of its own */
     bool loopback;                    /* dial 127.0.0.1, then ::1 */
     uint16_t port;                    /* WEB and INTERNAL; 0 with a unix socket */
@@ -111,22 +114,33 @@ struct model_service {
     bool tls_insecure;
 };
 
-/* A principal in from:, exactly one of host and segment. */
-struct model_principal {
-    struct model_text text;
-    uint32_t host, segment;
+/* A Compose project: what is enforced between its containers and everything else. One that isn't listed is observed and open inside. */
+enum model_mode { MODEL_MODE_OBSERVE, MODEL_MODE_ENFORCE };
+enum model_inside { MODEL_INSIDE_OPEN, MODEL_INSIDE_DECLARED };
+
+struct model_project {
+    struct model_text name;
+    struct model_indexes hosts;       /* where it runs */
+    enum model_mode mode;             /* OBSERVE: what would be dropped is counted, nothing is */
+    enum model_inside inside;         /* OPEN: its containers may talk on the project's own networks; DECLARED: only as granted */
 };
 
-enum model_target_kind { MODEL_TARGET_SERVICE, MODEL_TARGET_PATTERN, MODEL_TARGET_HOST_PORT };
+/* A principal in from:, exactly one of host, segment and service. A service asks from the containers of its instances, each on its own host. */
+struct model_principal {
+    struct model_text text;
+    uint32_t host, segment, service;
+};
+
+enum model_target_kind { MODEL_TARGET_SERVICE, MODEL_TARGET_PATTERN, MODEL_TARGET_HOST_PORT, MODEL_TARGET_SERVICE_PORT, MODEL_TARGET_INTERNET };
 
 struct model_target {
     struct model_text text;
     enum model_target_kind kind;
-    uint32_t service;             /* SERVICE */
+    uint32_t service;             /* SERVICE, SERVICE_PORT */
     struct str pattern;           /* PATTERN: "*" or with a '*' in it; web services only */
     uint32_t host;                /* HOST_PORT */
     enum model_transport transport;
-    uint16_t port;
+    uint16_t port;                /* HOST_PORT; SERVICE_PORT: of the service's container, asked for by containers of its host only */
 };
 
 struct model_grant {
@@ -135,6 +149,7 @@ struct model_grant {
     struct model_target *to;
     uint32_t n_from, n_to;
     struct model_indexes over;    /* surfaces; empty only where nothing in to is a web service */
+    bool labelled;                /* its patterns match names that containers offer by label, too */
 };
 
 /* One line of expect:. */
@@ -158,15 +173,31 @@ struct model {
     struct model_host *hosts;
     struct model_surface *surfaces;
     struct model_service *services;
+    struct model_project *projects;
     struct model_grant *grants;
     struct model_expectation *expectations;
-    uint32_t n_segments, n_hosts, n_surfaces, n_services, n_grants, n_expectations;
+    uint32_t n_segments, n_hosts, n_surfaces, n_services, n_projects, n_grants, n_expectations;
     enum model_log_to log_to;
     struct str log_file;
     struct str metrics_unix;              /* "" : the run directory's metrics.sock */
     struct model_prefixes metrics_address; /* n 1: TCP as well */
     uint16_t metrics_port;
 };
+
+/* The Compose project in a container's PROJECT/SERVICE; "" where it is a container's NAME, or no container. */
+static inline struct str model_service_project(const struct model_service *service)
+{
+    size_t slash = service->where == MODEL_WHERE_CONTAINER ? str_find_char(service->place.text, '/') : service->place.text.len;
+    return slash < service->place.text.len ? str_first(service->place.text, slash) : STR_NONE;
+}
+
+static inline bool model_runs_on(const struct model_indexes *hosts, uint32_t host)
+{
+    uint32_t i = 0;
+    while (i < hosts->n && hosts->items[i] != host)
+        i++;
+    return i < hosts->n;
+}
 
 /* Frees the model and its arena. NULL is fine; returns NULL. */
 struct model *model_free(struct model *model);

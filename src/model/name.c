@@ -54,7 +54,7 @@ bool read_host_name(struct reader *r, const struct yaml_node *node, size_t max, 
 
 const char *read_kind_name(enum read_kind kind)
 {
-    static const char *const names[] = { "host", "segment", "service", "surface" };
+    static const char *const names[] = { "host", "segment", "service", "surface", "project" };
     return names[kind];
 }
 
@@ -64,13 +64,14 @@ struct model_text *read_name_of(struct reader *r, enum read_kind kind, uint32_t 
     case READ_HOST: return &r->model->hosts[index].name;
     case READ_SEGMENT: return &r->model->segments[index].name;
     case READ_SERVICE: return &r->model->services[index].name;
+    case READ_PROJECT: return &r->model->projects[index].name;
     default: return &r->model->surfaces[index].name;
     }
 }
 
 static uint32_t kind_count(const struct reader *r, enum read_kind kind)
 {
-    const uint32_t n[] = { r->model->n_hosts, r->model->n_segments, r->model->n_services, r->model->n_surfaces };
+    const uint32_t n[] = { r->model->n_hosts, r->model->n_segments, r->model->n_services, r->model->n_surfaces, r->model->n_projects };
     return n[kind];
 }
 

@@ -19,7 +19,7 @@ static void mark_reached(const struct model *model, bool *reached, uint64_t *ret
         uint64_t over = read_surfaces_mask(&grant->over);
         for (uint32_t k = 0; k < grant->n_to; k++) {
             const struct model_target *target = &grant->to[k];
-            if (target->kind == MODEL_TARGET_SERVICE)
+            if (target->kind == MODEL_TARGET_SERVICE || target->kind == MODEL_TARGET_SERVICE_PORT)
                 reached[target->service] = true;
             else if (target->kind == MODEL_TARGET_PATTERN && str_equal(target->pattern, STR("*")))
                 *ret_star |= over;
@@ -73,19 +73,27 @@ static void check_segments(struct reader *r)
 
 /* ---- sources that containers share ---- */
 
+/* What an enforced project's containers send out is dropped unless it is granted to them. */
+static bool is_enforced(const struct model *model, const struct model_service *service, uint32_t host)
+{
+    const struct model_project *project = service->project == MODEL_NONE ? NULL : &model->projects[service->project];
+    return project && project->mode == MODEL_MODE_ENFORCE && model_runs_on(&project->hosts, host);
+}
+
 static void mark_container_hosts(const struct model *model, uint32_t *host_service)
 {
     for (uint32_t i = 0; i < model->n_hosts; i++)
         host_service[i] = MODEL_NONE;
     for (uint32_t i = 0; i < model->n_services; i++)
         for (uint32_t k = 0; k < model->services[i].hosts.n && model->services[i].where == MODEL_WHERE_CONTAINER; k++)
-            host_service[model->services[i].hosts.items[k]] = i;
+            if (!is_enforced(model, &model->services[i], model->services[i].hosts.items[k]))
+                host_service[model->services[i].hosts.items[k]] = i;
 }
 
 static void warn_of_containers(struct reader *r, const struct model_principal *from, uint32_t host, uint32_t service)
 {
     read_warning_at(r, from->text,
-                    STR("a container that goes out has its host's address, unless the host's firewall tells them apart"),
+                    STR("a container that goes out has its host's address, unless its project is enforced (projects:)"),
                     "containers on %s, such as that of %s, get this grant too", read_quote(r, r->model->hosts[host].name.text),
                     read_quote(r, r->model->services[service].name.text));
 }
@@ -108,7 +116,7 @@ static void check_container_sources(struct reader *r)
     for (uint32_t i = 0; i < model->n_grants; i++) {
         for (uint32_t k = 0; k < model->grants[i].n_from; k++) {
             const struct model_principal *from = &model->grants[i].from[k];
-            uint32_t host = from->host != MODEL_NONE ? from->host : segment_host[from->segment];
+            uint32_t host = from->host != MODEL_NONE ? from->host : from->segment != MODEL_NONE ? segment_host[from->segment] : MODEL_NONE;
             if (host != MODEL_NONE && host_service[host] != MODEL_NONE)
                 warn_of_containers(r, from, host, host_service[host]);
         }

@@ -9,7 +9,7 @@
 #include "model/yaml.h"
 
 /* In the order in which a bare name is looked for. */
-enum read_kind { READ_HOST, READ_SEGMENT, READ_SERVICE, READ_SURFACE, READ_KINDS };
+enum read_kind { READ_HOST, READ_SEGMENT, READ_SERVICE, READ_SURFACE, READ_PROJECT, READ_KINDS };
 
 struct reader {
     struct model *model;
@@ -69,6 +69,8 @@ struct read_collection {
     size_t size;          /* of one thing */
     uint32_t max;         /* how many; 0: no limit */
     void (*read)(struct reader *r, const struct yaml_node *value, void *thing);
+    bool (*is_name)(struct str text); /* NULL: names are labels */
+    const char *is_name_hint;
 };
 void *read_collection(struct reader *r, const struct yaml_node *node, const struct read_collection *collection, uint32_t *ret_n);
 
@@ -125,6 +127,7 @@ void read_segments(struct reader *r, const struct yaml_node *value, void *object
 void read_hosts(struct reader *r, const struct yaml_node *value, void *object);
 void read_surfaces(struct reader *r, const struct yaml_node *value, void *object);
 void read_services(struct reader *r, const struct yaml_node *value, void *object);
+void read_projects(struct reader *r, const struct yaml_node *value, void *object);
 void read_grants(struct reader *r, const struct yaml_node *value, void *object);
 void read_expectations(struct reader *r, const struct yaml_node *value, void *object);
 void read_domain(struct reader *r, const struct yaml_node *value, void *object);
@@ -138,6 +141,16 @@ void read_binding_user(struct reader *r, const struct yaml_node *value, struct m
 void read_host_tailscale(struct reader *r, const struct yaml_node *value, void *object);
 /* Once all hosts are read: machine names not said, and bindings that contradict their segment's. */
 void check_bindings(struct reader *r);
+
+/* What dockerd takes for a name; what a container's place may be: NAME, or PROJECT/SERVICE as Compose labels it. */
+bool read_is_container_name(struct str text) pure_function;
+bool read_is_container_place(struct str text) pure_function;
+/* The Docker Engine's usual socket for hosts that have services in containers and name none. */
+void fill_docker(struct reader *r);
+/* Whether each of from can be granted, or asked about, each of to; both are as read. over: the surfaces of web services. */
+enum read_asking { READ_FOR_GRANT, READ_FOR_EXPECTATION };
+void check_askers(struct reader *r, const struct model_principal *from, uint32_t n_from, const struct model_target *to, uint32_t n_to,
+                  const struct model_indexes *over, enum read_asking asking);
 
 /* What only the whole file shows: names that collide, ports taken twice, services nobody reaches. */
 void check_whole(struct reader *r);

@@ -41,6 +41,7 @@ static const struct read_field top_fields[] = {
     { "hosts", true, read_hosts },
     { "surfaces", false, read_surfaces },
     { "services", false, read_services },
+    { "projects", false, read_projects },
     { "grants", false, read_grants },
     { "expect", false, read_expectations },
 };

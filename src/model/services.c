@@ -2,7 +2,7 @@
 #include "model/read.h"
 
 /* image.h: IMAGE_TARGET_ADDRESSES. */
-enum { SERVICE_ADDRESSES_MAX = 4, SERVICE_NAMES_MAX = 64, CONTAINER_NAME_MAX = 128 };
+enum { SERVICE_ADDRESSES_MAX = 4, SERVICE_NAMES_MAX = 64 };
 
 enum service_field {
     FIELD_HOST, FIELD_CONTAINER, FIELD_UNIX, FIELD_NETNS, FIELD_PORT, FIELD_DIRECT, FIELD_INTERNAL, FIELD_PROTOCOL, FIELD_TLS, FIELD_NAMES,
@@ -15,27 +15,15 @@ static void read_service_host(struct reader *r, const struct yaml_node *value, v
     read_references(r, value, READ_HOST, 0, &service->hosts);
 }
 
-/* What dockerd accepts as a name. */
-static bool is_container_name(struct str text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i], lower = str_lower_char(c);
-        bool is_alphanumeric = (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9');
-        if (!is_alphanumeric && (i == 0 || !strchr("_.-", c)))
-            return false;
-    }
-    return text.len > 0 && text.len <= CONTAINER_NAME_MAX;
-}
-
 static void read_service_container(struct reader *r, const struct yaml_node *value, void *object)
 {
     struct model_service *service = object;
     struct str text;
     if (!read_text(r, value, "a container's name", &text))
         return;
-    if (!is_container_name(text))
-        read_error(r, value, STR("as 'docker ps' shows it: letters, digits, '_', '.' and '-'"), "%s is no container's name",
-                   read_quote(r, text));
+    if (!read_is_container_place(text))
+        read_error(r, value, STR("NAME as 'docker ps' shows it, or PROJECT/SERVICE of a Compose project: letters, digits, '_', '.' and '-'"),
+                   "%s is no container's name", read_quote(r, text));
     service->where = MODEL_WHERE_CONTAINER;
     service->place = (struct model_text){ text, value->at };
 }
@@ -279,6 +267,9 @@ static void read_service(struct reader *r, const struct yaml_node *value, void *
     };
     static const struct read_shape shape = { "a service", "{ host: roc, container: grafana, port: 3000 }", fields, FIELD_COUNT };
     struct model_service *service = thing;
+    service->project = MODEL_NONE;
+    if (str_equal(service->name.text, STR("internet")))
+        read_error_at(r, service->name, STR("another name"), "'internet' is what grants call everything outside, so no service can have that name");
     const struct yaml_node *const *given = read_mapping(r, value, &shape, service);
     if (!given)
         return;
@@ -294,4 +285,5 @@ void read_services(struct reader *r, const struct yaml_node *value, void *object
     for (uint32_t i = 0; i < r->model->n_services; i++)
         if (r->model->services[i].kind == MODEL_KIND_WEB)
             r->web_surfaces |= read_service_surfaces(&r->model->services[i]);
+    fill_docker(r);
 }

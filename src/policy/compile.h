@@ -1,6 +1,7 @@
 /* From a checked model to the blocks of image.h. Pure: certificate authorities and the digest are handed in. */
 #pragma once
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "model/model.h"
 #include "policy/image.h"
@@ -16,6 +17,9 @@ struct compile_input {
     int (*read_ca)(void *context, struct str path, struct str *ret_pem, struct error *err);
     void *context;
 };
+
+/* The file name that a container's NAME or PROJECT/SERVICE has in a container_directory: "monitoring@grafana", which no other container has. */
+void compile_container_file(struct buf *out, struct str place);
 
 struct compile_block {
     void *data;                       /* heap, 16-byte aligned */

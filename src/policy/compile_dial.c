@@ -128,6 +128,15 @@ static void resolve_host_port(struct block *block, const struct model_service *s
         set_unresolved(t, block_printf(block, "has no address: none is declared for %.*s", STR_ARG(host->name.text)));
 }
 
+void compile_container_file(struct buf *out, struct str place)
+{
+    size_t slash = str_find_char(place, '/');
+    buf_append(out, str_first(place, slash));
+    if (slash < place.len)
+        buf_append_char(out, '@');
+    buf_append(out, str_skip(place, slash < place.len ? slash + 1 : slash));
+}
+
 /* The broker opens what it finds there with privileges: a name must not lead out of the directory. */
 static bool is_plain_name(struct str name)
 {
@@ -138,10 +147,13 @@ static bool is_plain_name(struct str name)
 static int resolve_container(struct compiler *c, struct block *block, const struct model_service *service, struct image_target *t)
 {
     struct str directory = c->input->container_directory;
-    if (!is_plain_name(service->place.text))
+    cleanup_buf struct buf file;
+    buf_init(&file, 4096);
+    compile_container_file(&file, service->place.text);
+    if (file.error || !is_plain_name(buf_str(&file)))
         return compiler_refuse(c, service->place.at, "container '%.*s' is no container's name", STR_ARG(service->place.text));
     if (directory.len)
-        t->path = block_printf(block, "%.*s/%.*s", STR_ARG(directory), STR_ARG(service->place.text));
+        t->path = block_printf(block, "%.*s/%.*s", STR_ARG(directory), STR_ARG(buf_str(&file)));
     else
         set_unresolved(t, block_printf(block, "waits for container %.*s", STR_ARG(service->place.text)));
     return 0;

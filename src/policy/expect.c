@@ -37,6 +37,8 @@ static struct subjects subjects_of(const struct checking *c, const struct model_
         uint32_t s = c->subject_of_host[p->host];
         return s == MODEL_NONE ? (struct subjects){ 0, 0 } : (struct subjects){ s, s + 1 };
     }
+    if (p->segment == MODEL_NONE)
+        return (struct subjects){ 0, 0 };
     return (struct subjects){ c->first_of_segment[p->segment], c->first_of_segment[p->segment + 1] };
 }
 
@@ -85,7 +87,7 @@ static int check_places(struct checking *c, const struct access_object *objects,
                 object = n_failing ? object : at;
                 c->scratch[n_failing++] = s;
             }
-        bool is_nobody = c->is_can && who.first == who.end && p->host != MODEL_NONE;
+        bool is_nobody = c->is_can && who.first == who.end && p->segment == MODEL_NONE;
         if (n_failing || is_nobody)
             r = fail(c, p, &objects[object], c->is_can && n > 1 && objects[0].kind == ACCESS_WEB, n_failing, n_failing == who.end - who.first);
     }

@@ -5,24 +5,28 @@
 
 /* ---- by principal ---- */
 
-static struct model_indexes *lists_of(struct grants *g, uint32_t segment_or_host, bool is_host)
-{
-    return is_host ? &g->by_host[segment_or_host] : &g->by_segment[segment_or_host];
-}
+enum { BY_HOST, BY_SEGMENT, BY_SERVICE, BY_KINDS };
 
-/* Pass 0 counts, pass 1 fills. A principal named twice in one grant is kept once. */
-static void visit_principals(struct grants *g, bool fill, uint32_t *last_host, uint32_t *last_segment)
+/* All principals of one kind: their lists, and the grant + 1 that named each last. */
+struct principal_lists {
+    struct model_indexes *lists;
+    uint32_t *last;
+    uint32_t n;
+};
+
+/* Counts, then fills. A principal named twice in one grant is kept once. */
+static void visit_principals(struct grants *g, bool fill, const struct principal_lists kinds[static BY_KINDS])
 {
     for (uint32_t i = 0; i < g->model->n_grants; i++) {
         const struct model_grant *grant = &g->model->grants[i];
         for (uint32_t k = 0; k < grant->n_from; k++) {
-            bool is_host = grant->from[k].host != MODEL_NONE;
-            uint32_t who = is_host ? grant->from[k].host : grant->from[k].segment;
-            uint32_t *last = is_host ? &last_host[who] : &last_segment[who];
-            if (*last == i + 1)
+            const struct model_principal *p = &grant->from[k];
+            unsigned kind = p->host != MODEL_NONE ? BY_HOST : p->segment != MODEL_NONE ? BY_SEGMENT : BY_SERVICE;
+            uint32_t who = kind == BY_HOST ? p->host : kind == BY_SEGMENT ? p->segment : p->service;
+            struct model_indexes *list = &kinds[kind].lists[who];
+            if (kinds[kind].last[who] == i + 1)
                 continue;
-            *last = i + 1;
-            struct model_indexes *list = lists_of(g, who, is_host);
+            kinds[kind].last[who] = i + 1;
             if (fill)
                 list->items[list->n] = i;
             list->n++;
@@ -32,26 +36,27 @@ static void visit_principals(struct grants *g, bool fill, uint32_t *last_host, u
 
 static int index_principals(struct grants *g)
 {
-    const struct model *m = g->model;
-    g->by_host = arena_array(&g->arena, m->n_hosts, struct model_indexes);
-    g->by_segment = arena_array(&g->arena, m->n_segments, struct model_indexes);
-    uint32_t *last_host = arena_array(&g->arena, m->n_hosts, uint32_t);
-    uint32_t *last_segment = arena_array(&g->arena, m->n_segments, uint32_t);
-    if (!g->by_host || !g->by_segment || !last_host || !last_segment)
-        return -ENOMEM;
-    visit_principals(g, false, last_host, last_segment);
-    for (uint32_t pass = 0; pass < 2; pass++) {
-        struct model_indexes *lists = pass ? g->by_segment : g->by_host;
-        uint32_t n = pass ? m->n_segments : m->n_hosts;
-        for (uint32_t i = 0; i < n; i++) {
-            if (lists[i].n && !(lists[i].items = arena_array(&g->arena, lists[i].n, uint32_t)))
-                return -ENOMEM;
-            lists[i].n = 0;
-        }
+    struct principal_lists kinds[BY_KINDS] = { { .n = g->model->n_hosts }, { .n = g->model->n_segments }, { .n = g->model->n_services } };
+    for (unsigned kind = 0; kind < BY_KINDS; kind++) {
+        kinds[kind].lists = arena_array(&g->arena, kinds[kind].n, struct model_indexes);
+        kinds[kind].last = arena_array(&g->arena, kinds[kind].n, uint32_t);
+        if (!kinds[kind].lists || !kinds[kind].last)
+            return -ENOMEM;
     }
-    memset(last_host, 0, m->n_hosts * sizeof *last_host);
-    memset(last_segment, 0, m->n_segments * sizeof *last_segment);
-    visit_principals(g, true, last_host, last_segment);
+    visit_principals(g, false, kinds);
+    for (unsigned kind = 0; kind < BY_KINDS; kind++) {
+        for (uint32_t i = 0; i < kinds[kind].n; i++) {
+            struct model_indexes *list = &kinds[kind].lists[i];
+            if (list->n && !(list->items = arena_array(&g->arena, list->n, uint32_t)))
+                return -ENOMEM;
+            list->n = 0;
+        }
+        memset(kinds[kind].last, 0, kinds[kind].n * sizeof *kinds[kind].last);
+    }
+    visit_principals(g, true, kinds);
+    g->by_host = kinds[BY_HOST].lists;
+    g->by_segment = kinds[BY_SEGMENT].lists;
+    g->by_service = kinds[BY_SERVICE].lists;
     return 0;
 }
 
@@ -70,7 +75,8 @@ static int find_sources(struct grants *g)
     for (uint32_t i = 0; i < m->n_grants; i++)
         for (uint32_t k = 0; k < m->grants[i].n_from; k++) {
             const struct model_principal *p = &m->grants[i].from[k];
-            g->grant_has_source[i] |= p->host != MODEL_NONE ? m->hosts[p->host].addresses.n > 0 : populated[p->segment];
+            g->grant_has_source[i] |= p->host != MODEL_NONE ? m->hosts[p->host].addresses.n > 0 :
+                                      p->segment != MODEL_NONE && populated[p->segment];
         }
     return 0;
 }

@@ -11,11 +11,12 @@ struct grants {
     struct arena arena;
     struct model_indexes *by_host;      /* grants whose from: names the host, in file order, each once */
     struct model_indexes *by_segment;   /* the same for a segment */
+    struct model_indexes *by_service;   /* the same for a service, whose containers ask */
     struct model_indexes *targets;      /* services that one target names, by grants_target; surfaces not yet considered */
     uint32_t *first_target;             /* of each grant, in targets */
     uint64_t *service_surfaces;         /* bit per surface a web service may be served on; 0 for other kinds */
     uint64_t *grant_surfaces;           /* bit per surface in over: */
-    bool *grant_has_source;             /* somebody can be identified as one of its principals: an address is declared */
+    bool *grant_has_source;             /* somebody can be identified as one of its principals by a declared address */
 };
 
 /* A file of 16 MB with thousands of different patterns, each of which means most of the services, is where this ends. */

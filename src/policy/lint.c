@@ -54,6 +54,8 @@ static bool can_speak(const struct model *m, const struct model_principal *p, bo
 {
     if (p->host != MODEL_NONE)
         return p->host != but && has_families(&m->hosts[p->host].addresses, v4);
+    if (p->segment == MODEL_NONE)
+        return false;
     if (has_families(&m->segments[p->segment].addresses, v4))
         return true;
     for (uint32_t i = 0; i < m->n_hosts; i++)
@@ -97,7 +99,7 @@ static void check_matches(const struct access *a, struct diagnostics *d)
     for (uint32_t i = 0; i < m->n_grants && !d->is_full; i++)
         for (uint32_t k = 0; k < m->grants[i].n_from; k++) {
             const struct model_principal *p = &m->grants[i].from[k];
-            for (uint32_t t = 0; t < m->grants[i].n_to; t++) {
+            for (uint32_t t = 0; p->service == MODEL_NONE && t < m->grants[i].n_to; t++) {
                 const struct model_target *target = &m->grants[i].to[t];
                 const char *why = never_matches(a, &m->grants[i], p, target);
                 if (!why)
@@ -145,9 +147,8 @@ static bool gives_port(const struct shadows *s, uint32_t grant, const struct mod
 {
     const struct model_grant *g = &s->m->grants[grant];
     for (uint32_t t = 0; t < g->n_to; t++)
-        if (g->to[t].kind == target->kind && g->to[t].kind == MODEL_TARGET_HOST_PORT ?
-                g->to[t].host == target->host && g->to[t].transport == target->transport && g->to[t].port == target->port :
-                g->to[t].kind == target->kind && g->to[t].service == target->service)
+        if (g->to[t].kind == target->kind && g->to[t].host == target->host && g->to[t].service == target->service &&
+            g->to[t].transport == target->transport && g->to[t].port == target->port)
             return true;
     return false;
 }
@@ -171,7 +172,7 @@ static bool is_target_given(struct shadows *s, struct grants_cursor cursor, uint
 {
     const struct model_target *target = &s->m->grants[grant].to[t];
     const struct model_indexes *services = grants_target(&s->a->grants, grant, t);
-    if (target->kind == MODEL_TARGET_HOST_PORT || (target->kind == MODEL_TARGET_SERVICE && s->m->services[target->service].kind == MODEL_KIND_DIRECT))
+    if (target->kind == MODEL_TARGET_HOST_PORT || target->kind == MODEL_TARGET_SERVICE_PORT || target->kind == MODEL_TARGET_INTERNET || (target->kind == MODEL_TARGET_SERVICE && s->m->services[target->service].kind == MODEL_KIND_DIRECT))
         return is_given(s, cursor, grant, target, MODEL_NONE, 0);
     for (uint32_t i = 0; i < services->n; i++)
         for (uint64_t open = s->a->grants.grant_surfaces[grant] & s->a->grants.service_surfaces[services->items[i]]; open; open &= open - 1)
@@ -192,8 +193,9 @@ static bool is_target_given(struct shadows *s, struct grants_cursor cursor, uint
 
 static bool is_principal_given(struct shadows *s, uint32_t grant, const struct model_principal *p)
 {
-    struct grants_cursor cursor = p->host != MODEL_NONE ? grants_of_host(&s->a->grants, p->host) :
-                                                          (struct grants_cursor){ .a = s->a->grants.by_segment[p->segment] };
+    struct grants_cursor cursor = p->host != MODEL_NONE    ? grants_of_host(&s->a->grants, p->host) :
+                                  p->segment != MODEL_NONE ? (struct grants_cursor){ .a = s->a->grants.by_segment[p->segment] } :
+                                                             (struct grants_cursor){ .a = s->a->grants.by_service[p->service] };
     for (uint32_t t = 0; t < s->m->grants[grant].n_to; t++)
         if (!is_target_given(s, cursor, grant, t))
             return false;
@@ -234,7 +236,7 @@ static void use_principals(const struct model_principal *from, uint32_t n, struc
     for (uint32_t i = 0; i < n; i++)
         if (from[i].host != MODEL_NONE)
             u->hosts[from[i].host] = true;
-        else
+        else if (from[i].segment != MODEL_NONE)
             u->segments[from[i].segment] = true;
 }
 

@@ -130,9 +130,9 @@ static bool is_populated(const struct model *model, const struct model_grant *gr
 {
     for (uint32_t i = 0; i < grant->n_from; i++) {
         const struct model_principal *p = &grant->from[i];
-        if (p->host != MODEL_NONE ? model->hosts[p->host].addresses.n > 0 : model->segments[p->segment].addresses.n > 0)
+        if (p->host != MODEL_NONE ? model->hosts[p->host].addresses.n > 0 : p->segment != MODEL_NONE && model->segments[p->segment].addresses.n > 0)
             return true;
-        for (uint32_t k = 0; p->host == MODEL_NONE && k < model->n_hosts; k++)
+        for (uint32_t k = 0; p->segment != MODEL_NONE && k < model->n_hosts; k++)
             if (model->hosts[k].segment == p->segment && model->hosts[k].addresses.n)
                 return true;
     }

@@ -235,7 +235,7 @@ static bool target_is(const struct tester *t, const struct model_target *target,
 static bool expectation_is_of(const struct tester *t, const struct model_expectation *e, uint32_t host)
 {
     for (uint32_t i = 0; i < e->n_from; i++)
-        if (e->from[i].host == host || (e->from[i].host == MODEL_NONE && e->from[i].segment == t->model->hosts[host].segment))
+        if (e->from[i].host == host || (e->from[i].segment != MODEL_NONE && e->from[i].segment == t->model->hosts[host].segment))
             return true;
     return false;
 }
