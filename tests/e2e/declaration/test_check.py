@@ -165,16 +165,17 @@ WRONG = [
     ("postern: 1", "postern: 2", [(1, 10, "reads version 1", "postern: 1")]),
     ("to: luanti", "to: roc:22", [(17, 26, "needs quotes", 'write "roc:22"')]),
     ("to: luanti", "to: 22:22", [(17, 26, "needs quotes", 'write "22:22"')]),
-    ("to: luanti", 'to: "grafana:3000"', [(17, 27, "no host 'grafana'", "it is a service")]),
+    ("to: luanti", 'to: "grafana:3000"', [(17, 27, "service 'grafana' is not in a container", "without the port")]),
     ("to: luanti", "to: roc", [(17, 26, "no service 'roc'", 'such as "roc:22"')]),
     ("to: luanti", "to: prod", [(17, 26, "no service 'prod'", "it is a segment")]),
     ("to: luanti", "to: lunati", [(17, 26, "no service 'lunati'", "did you mean 'luanti'?")]),
     ("to: luanti", "to: db", [(17, 26, "'db' is internal", "internal: true")]),
     ("to: luanti", "to: grafana", [(17, 26, "says over which surface", "over: main")]),
     ("to: luanti", "to: luanti, over: main", [(17, 26, "'luanti' is a port", "grant of its own")]),
-    ("from: clients, to: luanti", "from: clint, to: luanti", [(17, 13, "no host or segment 'clint'", "")]),
-    ("from: clients, to: luanti", "from: client, to: luanti", [(17, 13, "no host or segment 'client'", "did you mean 'clients'?")]),
-    ("from: clients, to: luanti", "from: grafana, to: luanti", [(17, 13, "no host or segment", "it is a service")]),
+    ("from: clients, to: luanti", "from: clint, to: luanti", [(17, 13, "no host, segment or service 'clint'", "")]),
+    ("from: clients, to: luanti", "from: client, to: luanti", [(17, 13, "no host, segment or service 'client'", "did you mean 'clients'?")]),
+    ("from: clients, to: luanti", "from: grafana, to: luanti", [(17, 13, "service 'grafana' can't ask", "name its host: roc")]),
+    ("from: clients, to: luanti", "from: db, to: luanti", [(17, 13, "service 'db' can't ask", "name its host: roc")]),
     ("to: luanti", "to: *x", [(17, 27, "aliases are not read", "quotes")]),
     ("to: luanti", "to: &x luanti", [(17, 27, "anchors are not read", "")]),
     ("to: luanti", "to: !!str luanti", [(17, 26, "tags are not read", "")]),
@@ -264,7 +265,7 @@ def test_a_host_and_a_service_of_one_name_are_told_apart():
     text = START.replace("  db: { host: roc, port: 5432, internal: true }", "  robin: { host: roc, port: 1 }")
     answer = check(text + "grants: [{ from: clients, to: robin, over: main }, { from: clients, to: service/robin, over: main }]\n")
     assert [(f["message"], f["hint"]) for f in answer["findings"] if f["severity"] == "error"] == [
-        ("'robin' is a host and a service", 'write "service/robin", or "robin:PORT" for a port of the host')]
+        ("'robin' is a host and a service", 'write "service/robin", or "host/robin:PORT" for a port of the host')]
 
 
 @pytest.mark.parametrize("addition, warning", [

@@ -11,16 +11,21 @@ from declaration.verdict import EXAMPLE, check, errors_of, reader_errors, schema
 
 # What only the reader can find, because it is about the whole file, or about numbers inside a text. Everything else must be in the schema.
 ONLY_THE_READER = [re.compile(pattern) for pattern in (
-    r"^there is no (host|host or segment|segment|service|surface) '",      # a name that nothing has
+    r"^there is no (host|host, segment or service|host or service|segment|service|surface) '",      # a name that nothing has
     r" is there already, at line \d+$",                                    # an address or a range of another
     r"^'.*' is no gateway$", r"^no host is a gateway for surface",         # what a host says elsewhere
     r" is no gateway, so nobody can reach a service ",
     r"^a grant to a web service says over which surface$",                 # depends on the kind of the service
-    r" is a port, reached over no surface$", r" is internal: no grant can open it$", r" is not served over ",
+    r" is a port, reached over no surface$", r" is internal: no surface serves it$", r" is not served over ",
     r"^port \d+ of '.*' belongs to surface ", r"^redirect: is the surface's own port$", r" has this port of '.*' already",
     r"^its instance on '.*' is called ", r"^the instance on '.*' would be called ", r" has this name already",
     r"^its address .* is that of '",                                        # another host's
     r" is a (host|segment) and a (segment|service)$",
+    r"^service '.*' can't ask: only one with 'container:' ", r"^service '.*' is not in a container, so ",  # what the service says elsewhere
+    r" is a port inside a container, which only containers of that host ", r"^no rule of postern stands between '.*' and the internet$",  # who asks
+    r" is a port of its host, and outside, ", r"^outside, '.*' has its host's address", r"^no gateway on a host of '.*' serves surface ",
+    r" run on no host together, and containers ",
+    r"^'internet' is reached over no surface$", r"^'labelled:' lets patterns match ",                      # depends on the rest of the grant
     r" is not below '.*', and the internal authority vouches for nothing else$",
     r" is bound to a (tag|user), and a ",                                  # a host's binding against its segment's
     r"^[0-9a-f:.]+ can't be a host's address$",                                   # 0.0.0.0 and the like
