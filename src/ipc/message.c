@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define ROLE(name) (1U << IPC_ROLE_##name)
-#define ANY_WITH_IMAGE (ROLE(KEEPER) | ROLE(BROKER) | ROLE(WATCHER) | ROLE(WORKER))
+#define ANY_WITH_IMAGE (ROLE(KEEPER) | ROLE(BROKER) | ROLE(WATCHER) | ROLE(WORKER) | ROLE(DOCKER))
 #define ANY_CHILD (ANY_WITH_IMAGE | ROLE(LOGGER) | ROLE(COMPILER))
 
 /* A second route of the same type (forwarding) has its own line. */
@@ -34,6 +34,9 @@ static const struct ipc_rule rules[] = {
     RULE(IPC_PARENT_RELOAD_RESULT, ipc_reload_result, 0, 1, { ROLE(PARENT), ROLE(WATCHER) }),
     RULE(IPC_PARENT_COMPILE, ipc_compile, 1, 3, { ROLE(PARENT), ROLE(COMPILER) }),
     RULE(IPC_PARENT_HANDOVER, ipc_handover, 0, 0, { ROLE(PARENT), ROLE(PARENT) }),
+    RULE(IPC_PARENT_HINTS, ipc_hints, 2, 2, { ROLE(PARENT), ROLE(BROKER) | ROLE(DOCKER) }),
+    RULE(IPC_PARENT_BOARD, ipc_board, 1, 1, { ROLE(PARENT), ROLE(WATCHER) }),
+    RULE(IPC_PARENT_GUEST, ipc_guest, 0, 0, { ROLE(PARENT), ROLE(WORKER) }),
     RULE(IPC_ROLE_READY, ipc_ready, 0, 0, { ANY_CHILD | ROLE(PARENT), ROLE(PARENT) }),
     RULE(IPC_ROLE_IMAGE_TAKEN, ipc_image, 0, 0, { ANY_WITH_IMAGE, ROLE(PARENT) }),
     RULE(IPC_ROLE_DRAINED, ipc_drain, 0, 0, { ROLE(WORKER), ROLE(PARENT) }),
@@ -48,6 +51,11 @@ static const struct ipc_rule rules[] = {
     RULE(IPC_KEEPER_STATE, ipc_certificate_state, 0, 0, { ROLE(KEEPER), ROLE(PARENT) }, { ROLE(PARENT), ROLE(WATCHER) }),
     RULE(IPC_BROKER_DIAL, ipc_dial, 0, 0, { ROLE(WORKER), ROLE(BROKER) }),
     RULE(IPC_BROKER_DIAL_ANSWER, ipc_dial_answer, 0, 1, { ROLE(BROKER), ROLE(WORKER) }),
+    RULE(IPC_DOCKER_NAMESPACE, ipc_docker_namespace, 2, 2, { ROLE(DOCKER), ROLE(BROKER) }),
+    RULE(IPC_DOCKER_GONE, ipc_docker_gone, 0, 0, { ROLE(DOCKER), ROLE(BROKER) }),
+    RULE(IPC_DOCKER_GUEST, ipc_guest, 0, 1, { ROLE(DOCKER), ROLE(PARENT) }),
+    RULE(IPC_DOCKER_GUESTS_TOLD, ipc_guests_told, 0, 0, { ROLE(DOCKER), ROLE(PARENT) }),
+    RULE(IPC_DOCKER_OFFERS, ipc_docker_offers, 1, 1, { ROLE(DOCKER), ROLE(PARENT) }),
 };
 
 static const struct ipc_rule *rule_of(unsigned type)
@@ -57,7 +65,7 @@ static const struct ipc_rule *rule_of(unsigned type)
 
 const char *ipc_role_name(enum ipc_role role)
 {
-    static const char *const names[IPC_ROLE_COUNT] = { "parent", "keeper", "broker", "watcher", "logger", "worker", "compiler" };
+    static const char *const names[IPC_ROLE_COUNT] = { "parent", "keeper", "broker", "watcher", "logger", "worker", "compiler", "docker" };
     return (unsigned)role < IPC_ROLE_COUNT ? names[role] : "unknown";
 }
 
@@ -144,6 +152,25 @@ static bool contents_are_valid(const void *message, size_t n_fds)
         const struct ipc_dial_answer *m = message;
         return m->status <= 0 && (m->status == 0) == (n_fds == 1);
     }
+    case IPC_PARENT_GUEST: {
+        const struct ipc_guest *m = message;
+        return m->container != 0 && m->is_present <= 1;
+    }
+    case IPC_DOCKER_GUEST: {
+        const struct ipc_guest *m = message;
+        return m->container != 0 && m->is_present <= 1 && n_fds == m->is_present;
+    }
+    case IPC_DOCKER_NAMESPACE:
+        return ((const struct ipc_docker_namespace *)message)->number != 0;
+    case IPC_DOCKER_GONE: {
+        const struct ipc_docker_gone *m = message;
+        return m->number != 0 && m->why <= IPC_DOCKER_REFUSED;
+    }
+    case IPC_DOCKER_OFFERS:
+        return ((const struct ipc_docker_offers *)message)->size > 0;
+    case IPC_PARENT_HINTS:
+    case IPC_PARENT_BOARD:
+    case IPC_DOCKER_GUESTS_TOLD:
     case IPC_PARENT_IMAGE:
     case IPC_PARENT_DRAIN:
     case IPC_ROLE_READY:

@@ -20,6 +20,7 @@ enum ipc_role {
     IPC_ROLE_LOGGER,
     IPC_ROLE_WORKER,
     IPC_ROLE_COMPILER,
+    IPC_ROLE_DOCKER,
     IPC_ROLE_COUNT
 };
 const char *ipc_role_name(enum ipc_role role);
@@ -36,7 +37,7 @@ enum {
 
 enum ipc_type {
     /* parent to every role */
-    IPC_PARENT_START = 1,       /* struct ipc_start; fds: image block, then (worker, watcher) a metrics page */
+    IPC_PARENT_START = 1,       /* struct ipc_start; fds: image block, then (worker) a metrics page or (docker) the board */
     IPC_PARENT_IMAGE,           /* struct ipc_image; fds: image block */
     IPC_PARENT_CHANNEL_LOST,    /* struct ipc_channel: its peer is gone; close it, the next message brings another */
     IPC_PARENT_CHANNEL,         /* struct ipc_channel; fds: the channel or pipe */
@@ -47,6 +48,9 @@ enum ipc_type {
     IPC_PARENT_RELOAD_RESULT,   /* struct ipc_reload_result, to the watcher; fds: the report's text */
     IPC_PARENT_COMPILE,         /* struct ipc_compile, to the compiler; fds: the file, then those of the previous text and plan that exist */
     IPC_PARENT_HANDOVER,        /* struct ipc_handover, from a parent to the one that replaces it, after its IPC_PARENT_LISTENERs */
+    IPC_PARENT_HINTS,           /* struct ipc_hints, to broker and docker; fds: the page of hints, the eventfd that says look */
+    IPC_PARENT_BOARD,           /* struct ipc_board, to the watcher; fds: what the docker role shows */
+    IPC_PARENT_GUEST,           /* struct ipc_guest, to workers: as the docker role said, or as the parent saw it end */
     /* every role to the parent */
     IPC_ROLE_READY = 32,        /* struct ipc_ready */
     IPC_ROLE_IMAGE_TAKEN,       /* struct ipc_image */
@@ -64,6 +68,13 @@ enum ipc_type {
     /* worker and broker */
     IPC_BROKER_DIAL = 96,       /* struct ipc_dial */
     IPC_BROKER_DIAL_ANSWER,     /* struct ipc_dial_answer; fds: the established socket when status is 0 */
+    /* docker to broker */
+    IPC_DOCKER_NAMESPACE = 128, /* struct ipc_docker_namespace; fds: its network namespace, a pidfd of its first process */
+    IPC_DOCKER_GONE,            /* struct ipc_docker_gone */
+    /* docker to parent */
+    IPC_DOCKER_GUEST,           /* struct ipc_guest; fds: a pidfd of its first process when it is there */
+    IPC_DOCKER_GUESTS_TOLD,     /* struct ipc_guests_told: every guest there is has been told since this docker role started */
+    IPC_DOCKER_OFFERS,          /* struct ipc_docker_offers; fds: the offers */
 };
 
 struct ipc_header {
@@ -177,6 +188,58 @@ struct ipc_ready {
     uint32_t missing;            /* wanted, but the kernel or the rights lack it */
 };
 
+/* The page of hints: a byte for each slot, a container's slot being its number's lowest bits. The broker sets it when somebody waits for
+ * that container, the docker role clears it when it looks: nothing else ever reaches that role but the engine's answers. */
+enum { IPC_HINTS_SIZE = 4096 };
+
+struct ipc_hints {
+    struct ipc_header header;
+};
+
+struct ipc_board {
+    struct ipc_header header;
+};
+
+/* An address at which a container that is a principal asks. epoch grows with each telling of one docker role. */
+struct ipc_guest {
+    struct ipc_header header;
+    uint64_t container;          /* its number */
+    struct address address;
+    uint32_t is_present;         /* 0: it is nobody's any more */
+    uint32_t unused;
+};
+
+struct ipc_guests_told {
+    struct ipc_header header;
+};
+
+struct ipc_docker_offers {
+    struct ipc_header header;
+    uint64_t size;
+};
+
+/* epoch: grows with each message of one docker role; a GONE ends the namespace of its epoch or an older one. */
+struct ipc_docker_namespace {
+    struct ipc_header header;
+    uint64_t number;
+    uint64_t epoch;
+};
+
+enum ipc_docker_gone_why {
+    IPC_DOCKER_ENDED,            /* it ran until now: its successor may come */
+    IPC_DOCKER_ABSENT,           /* the engine has none that runs by this name */
+    IPC_DOCKER_AWAY,             /* there is no engine to ask yet */
+    IPC_DOCKER_REFUSED,          /* it runs, but can't or mustn't be entered; the docker role said why */
+};
+
+struct ipc_docker_gone {
+    struct ipc_header header;
+    uint64_t number;
+    uint64_t epoch;
+    uint32_t why;                /* enum ipc_docker_gone_why */
+    uint32_t unused;
+};
+
 struct ipc_offence {
     struct ipc_header header;
     int32_t pid;                 /* of the worker, as its channel was told with */
@@ -278,7 +341,7 @@ struct ipc_dial {
 struct ipc_dial_answer {
     struct ipc_header header;
     uint64_t id;
-    int32_t status;              /* 0, or negative errno: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENOENT (unresolved), -ESTALE (generation no
+    int32_t status;              /* 0, or negative errno: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENOENT (unresolved, or no such container runs), -ESTALE (generation no
                                   * longer held), -EAGAIN (too many of this worker's or this target's dials in flight), -EACCES (a namespace that is
                                   * none or the host's own), -EPERM (not this surface's; the channel is ended after it) */
     uint32_t unused;

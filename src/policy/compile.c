@@ -213,6 +213,8 @@ static int build_blocks(struct compiler *c, struct compile_output *out)
         r = compiler_build_keys(c, &out->keys);
     if (r == 0)
         r = compiler_build_dial(c, &out->dial);
+    if (r == 0)
+        r = compiler_build_docker(c, &out->docker);
     for (uint32_t i = 0; r == 0 && i < c->model->n_surfaces; i++)
         if (c->served >> i & 1)
             r = compiler_build_view(c, i, &out->views[i]);
@@ -267,6 +269,7 @@ void compile_output_deinit(struct compile_output *output)
     free(output->plan.data);
     free(output->dial.data);
     free(output->keys.data);
+    free(output->docker.data);
     for (uint32_t i = 0; i < IMAGE_SURFACES_MAX; i++)
         free(output->views[i].data);
     *output = (struct compile_output){ 0 };

@@ -11,7 +11,7 @@ struct compile_input {
     uint32_t gateway;                 /* index of the host this gateway is */
     uint64_t generation;
     struct str revision;              /* hex digest of the file */
-    struct str container_directory;   /* a directory with one network namespace per container name; empty: containers stay unresolved */
+    struct str container_directory;   /* a directory with one network namespace per container name; empty: the docker role finds them */
     /* The PEM text of a CA file ("" is the system's); called for services with protocol https that need one. NULL: none is available.
      * *ret_pem is borrowed until compile_model returns; each path is asked for once. */
     int (*read_ca)(void *context, struct str path, struct str *ret_pem, struct error *err);
@@ -28,6 +28,7 @@ struct compile_block {
 
 struct compile_output {
     struct compile_block plan, dial, keys;
+    struct compile_block docker;      /* data NULL: this gateway looks for no container */
     struct compile_block views[IMAGE_SURFACES_MAX]; /* by surface number; data NULL for a surface this gateway doesn't serve */
     uint32_t n_views;
 };

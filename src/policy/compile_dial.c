@@ -152,10 +152,13 @@ static int resolve_container(struct compiler *c, struct block *block, const stru
     compile_container_file(&file, service->place.text);
     if (file.error || !is_plain_name(buf_str(&file)))
         return compiler_refuse(c, service->place.at, "container '%.*s' is no container's name", STR_ARG(service->place.text));
-    if (directory.len)
+    if (directory.len) {
         t->path = block_printf(block, "%.*s/%.*s", STR_ARG(directory), STR_ARG(buf_str(&file)));
-    else
-        set_unresolved(t, block_printf(block, "waits for container %.*s", STR_ARG(service->place.text)));
+        return 0;
+    }
+    t->kind = IMAGE_TARGET_CONTAINER;
+    t->container = image_container_number(service->place.text);
+    t->path = block_text(block, service->place.text);
     return 0;
 }
 

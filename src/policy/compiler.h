@@ -43,3 +43,5 @@ int compiler_build_dial(struct compiler *c, struct compile_block *ret) must_chec
 int compiler_build_view(struct compiler *c, uint32_t surface, struct compile_block *ret) must_check;
 int compiler_build_plan(struct compiler *c, struct compile_block *ret) must_check;
 int compiler_build_keys(struct compiler *c, struct compile_block *ret) must_check;
+/* Leaves *ret as it is where this gateway looks for no container. */
+int compiler_build_docker(struct compiler *c, struct compile_block *ret) must_check;

@@ -19,11 +19,13 @@ static const uint32_t strides[IMAGE_SECTION_COUNT] = {
     [IMAGE_LISTENERS] = sizeof(struct image_listener),
     [IMAGE_SETTINGS] = sizeof(struct image_settings),
     [IMAGE_CERTIFICATES] = sizeof(struct image_certificate),
+    [IMAGE_CONTAINERS] = sizeof(struct image_container),
+    [IMAGE_ENGINE] = sizeof(struct image_engine),
 };
 
 static const char *const section_names[IMAGE_SECTION_COUNT] = {
     "strings", "blobs", "surfaces", "principals", "addresses", "prefixes", "names", "services",
-    "instances", "verdicts", "rules", "targets", "listeners", "settings", "certificates",
+    "instances", "verdicts", "rules", "targets", "listeners", "settings", "certificates", "containers", "engine",
 };
 
 #define BIT(id) (1u << (id))
@@ -34,16 +36,18 @@ static const uint32_t kind_sections[] = {
     [IMAGE_DIAL] = BIT(IMAGE_STRINGS) | BIT(IMAGE_TARGETS),
     [IMAGE_PLAN] = BIT(IMAGE_STRINGS) | BIT(IMAGE_SURFACES) | BIT(IMAGE_LISTENERS) | BIT(IMAGE_SETTINGS),
     [IMAGE_KEYS] = BIT(IMAGE_STRINGS) | BIT(IMAGE_SURFACES) | BIT(IMAGE_CERTIFICATES),
+    [IMAGE_DOCKER] = BIT(IMAGE_STRINGS) | BIT(IMAGE_CONTAINERS) | BIT(IMAGE_ENGINE),
 };
 
 /* No struct may have padding: blocks are compared and hashed by their bytes. */
 _Static_assert(sizeof(struct image_header) == 64 + IMAGE_SECTION_COUNT * sizeof(struct image_section), "layout");
-_Static_assert(sizeof(struct image_surface) == 44 && sizeof(struct image_principal) == 24, "layout");
+_Static_assert(sizeof(struct image_surface) == 44 && sizeof(struct image_principal) == 32, "layout");
 _Static_assert(sizeof(struct image_address_slot) == 32 && sizeof(struct image_prefix) == 24, "layout");
 _Static_assert(sizeof(struct image_name_slot) == 16 && sizeof(struct image_service) == 48, "layout");
-_Static_assert(sizeof(struct image_instance) == 24 && sizeof(struct image_target) == 144, "layout");
+_Static_assert(sizeof(struct image_instance) == 24 && sizeof(struct image_target) == 152, "layout");
 _Static_assert(sizeof(struct image_listener) == 32 && sizeof(struct image_settings) == 56, "layout");
 _Static_assert(sizeof(struct image_certificate) == 72 && sizeof(struct image_rule) == 8, "layout");
+_Static_assert(sizeof(struct image_container) == 24 && sizeof(struct image_engine) == 16, "layout");
 
 uint32_t image_section_stride(enum image_section_id id)
 {
@@ -268,12 +272,14 @@ static bool check_targets(const struct checker *c)
         const struct image_target *t = image_target(c->image, i);
         if (!text_fits(c, t->path) || !text_fits(c, t->name))
             return wrong(c, IMAGE_TARGETS, i, "text outside the strings");
-        if (t->kind > IMAGE_TARGET_UNRESOLVED || t->n_addresses > IMAGE_TARGET_ADDRESSES)
+        if (t->kind > IMAGE_TARGET_CONTAINER || t->n_addresses > IMAGE_TARGET_ADDRESSES)
             return wrong(c, IMAGE_TARGETS, i, "unknown kind or too many addresses");
         if (t->kind == IMAGE_TARGET_ADDRESS && t->n_addresses == 0)
             return wrong(c, IMAGE_TARGETS, i, "no address");
-        if ((t->kind == IMAGE_TARGET_ADDRESS || t->kind == IMAGE_TARGET_NETNS) && t->port == 0)
+        if ((t->kind == IMAGE_TARGET_ADDRESS || t->kind == IMAGE_TARGET_NETNS || t->kind == IMAGE_TARGET_CONTAINER) && t->port == 0)
             return wrong(c, IMAGE_TARGETS, i, "no port");
+        if ((t->kind == IMAGE_TARGET_CONTAINER) != (t->container != 0))
+            return wrong(c, IMAGE_TARGETS, i, "a container without a number, or a number without a container");
         if (t->kind != IMAGE_TARGET_ADDRESS && t->path.length == 0)
             return wrong(c, IMAGE_TARGETS, i, "no path");
         if (memchr(image_str(c->image, t->path).ptr, '\0', t->path.length))
@@ -317,6 +323,29 @@ static bool check_certificates(const struct checker *c)
     return true;
 }
 
+static bool check_containers(const struct checker *c)
+{
+    uint32_t n = image_count(c->image, IMAGE_CONTAINERS);
+    if (image_count(c->image, IMAGE_ENGINE) != 1)
+        return wrong(c, IMAGE_ENGINE, image_count(c->image, IMAGE_ENGINE), "not exactly one");
+    const struct image_engine *engine = image_engine(c->image, 0);
+    if (!text_fits(c, engine->socket))
+        return wrong(c, IMAGE_ENGINE, 0, "text outside the strings");
+    struct str socket = image_str(c->image, engine->socket);
+    if (socket.len == 0 || socket.ptr[0] != '/' || memchr(socket.ptr, '\0', socket.len) || engine->wants_offers > 1)
+        return wrong(c, IMAGE_ENGINE, 0, "no absolute path, or an unknown wish");
+    for (uint32_t i = 0; i < n; i++) {
+        const struct image_container *k = image_container(c->image, i);
+        if (!text_fits(c, k->reference))
+            return wrong(c, IMAGE_CONTAINERS, i, "text outside the strings");
+        if (k->number != image_container_number(image_str(c->image, k->reference)) || (i && image_container(c->image, i - 1)->number >= k->number))
+            return wrong(c, IMAGE_CONTAINERS, i, "another name's number, or not in order");
+        if (k->flags == 0 || k->flags & ~(uint32_t)(IMAGE_CONTAINER_DIALLED | IMAGE_CONTAINER_GUEST))
+            return wrong(c, IMAGE_CONTAINERS, i, "unknown flags");
+    }
+    return true;
+}
+
 static bool check_contents(const struct checker *c, enum image_kind kind)
 {
     switch (kind) {
@@ -326,6 +355,7 @@ static bool check_contents(const struct checker *c, enum image_kind kind)
     case IMAGE_DIAL: return check_targets(c);
     case IMAGE_PLAN: return check_surfaces(c, kind) && check_listeners(c);
     case IMAGE_KEYS: return check_surfaces(c, kind) && check_certificates(c);
+    case IMAGE_DOCKER: return check_containers(c);
     }
     return false;
 }
@@ -375,6 +405,33 @@ const struct image_prefix *image_find_prefix(const struct image_prefix *prefixes
         at = prefix_lower_bound(prefixes, at, n, bits - 1, &lowest);
     }
     return NULL;
+}
+
+uint64_t image_container_number(struct str reference)
+{
+    uint64_t number = str_hash(reference);
+    return number ? number : 1;
+}
+
+uint32_t image_find_container(struct image docker, uint64_t number)
+{
+    uint32_t first = 0, end = image_count(docker, IMAGE_CONTAINERS);
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        if (image_container(docker, middle)->number < number)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first < image_count(docker, IMAGE_CONTAINERS) && image_container(docker, first)->number == number ? first : IMAGE_NONE;
+}
+
+uint32_t image_find_guest(struct image view, uint64_t container)
+{
+    for (uint32_t i = 0; container && i < image_count(view, IMAGE_PRINCIPALS); i++)
+        if (image_principal(view, i)->container == container)
+            return i;
+    return IMAGE_NONE;
 }
 
 uint32_t image_find_principal(struct image view, const struct address *address)

@@ -4,7 +4,8 @@
  *   IMAGE_VIEW  one per surface, for its workers: its guests, the services they may reach, the verdicts;
  *   IMAGE_DIAL  for the broker: how each instance is dialled and which surfaces may ask for it;
  *   IMAGE_PLAN  for the parent: listeners, workers, logging, metrics;
- *   IMAGE_KEYS  for the keeper: which certificates each surface needs and where they come from.
+ *   IMAGE_KEYS  for the keeper: which certificates each surface needs and where they come from;
+ *   IMAGE_DOCKER for the docker role: the names of the containers to look for. A gateway without any has none.
  * A block is an image_header, its section table, and the sections: arrays of the structs below, 16-byte aligned, in the machine's
  * byte order. image_attach checks every offset, index and string once; after it, readers trust the block. */
 #pragma once
@@ -23,7 +24,7 @@
 #define IMAGE_NOBODY (UINT32_MAX - 1)
 enum { IMAGE_VERSION = 1, IMAGE_ALIGN = 16, IMAGE_SURFACES_MAX = 64, IMAGE_REVISION_SIZE = 32 };
 
-enum image_kind { IMAGE_VIEW = 1, IMAGE_DIAL, IMAGE_PLAN, IMAGE_KEYS };
+enum image_kind { IMAGE_VIEW = 1, IMAGE_DIAL, IMAGE_PLAN, IMAGE_KEYS, IMAGE_DOCKER };
 
 enum image_section_id {
     IMAGE_STRINGS,          /* char */
@@ -41,6 +42,8 @@ enum image_section_id {
     IMAGE_LISTENERS,        /* plan: struct image_listener */
     IMAGE_SETTINGS,         /* plan: struct image_settings, exactly one */
     IMAGE_CERTIFICATES,     /* keys: struct image_certificate */
+    IMAGE_CONTAINERS,       /* docker: struct image_container, by number */
+    IMAGE_ENGINE,           /* docker: struct image_engine, exactly one */
     IMAGE_SECTION_COUNT
 };
 
@@ -73,12 +76,14 @@ struct image_surface {
     uint32_t index;                         /* the surface's number in the declaration */
 };
 
-/* Who may be asking: a declared host, or a segment's addresses that no host has. Only those with a grant on this surface are in a view. */
+/* Who may be asking: a declared host, a segment's addresses that no host has, or a service in a container, whose addresses are no part of
+ * the declaration: the engine says them while it runs. Only those with a grant on this surface are in a view. */
 struct image_principal {
-    struct image_text host;     /* empty: of the segment at large */
-    struct image_text segment;
+    struct image_text host;     /* empty: of the segment at large; a container's service: the service's name */
+    struct image_text segment;  /* empty for a container's service */
     uint32_t class_index;       /* row of IMAGE_VERDICTS */
     uint32_t unused;
+    uint64_t container;         /* its container's number; 0: a host or a segment. At most one principal of a view for each */
 };
 
 struct image_address_slot {
@@ -122,23 +127,46 @@ struct image_rule {
     struct image_text place;    /* "postern.yml:41" */
 };
 
-/* NETNS with n_addresses 0: the namespace's own address, which the broker finds there (its loopback is dialled only when declared). */
-enum image_target_kind { IMAGE_TARGET_ADDRESS, IMAGE_TARGET_UNIX, IMAGE_TARGET_NETNS, IMAGE_TARGET_UNRESOLVED };
+/* NETNS and CONTAINER with n_addresses 0: the namespace's own address, which the broker finds there (its loopback is dialled only when
+ * declared). CONTAINER is a namespace that the docker role hands to the broker, by number. */
+enum image_target_kind { IMAGE_TARGET_ADDRESS, IMAGE_TARGET_UNIX, IMAGE_TARGET_NETNS, IMAGE_TARGET_UNRESOLVED, IMAGE_TARGET_CONTAINER };
 enum { IMAGE_TARGET_ADDRESSES = 4 };
 
 struct image_target {
     uint64_t surfaces;          /* bit per surface that may ask */
     uint64_t identity;
     uint32_t kind;
-    uint32_t n_addresses;       /* ADDRESS and NETNS: tried in this order; NETNS with 0: the namespace's own */
+    uint32_t n_addresses;       /* ADDRESS, NETNS, CONTAINER: tried in this order; the latter two with 0: the namespace's own */
     struct address addresses[IMAGE_TARGET_ADDRESSES];
-    struct image_text path;     /* UNIX: the socket; NETNS: the namespace; UNRESOLVED: why, to be said after its name ("is on bluejay") */
+    struct image_text path;     /* UNIX: the socket; NETNS: the namespace; CONTAINER: what it is called ("monitoring/grafana"); UNRESOLVED:
+                                 * why, to be said after its name ("is on bluejay") */
     struct image_text name;     /* for messages: "grafana@roc" */
     uint16_t port;
     uint16_t unused[3];
-    /* NETNS without addresses: this gateway's first IPv4 and first IPv6 mesh address (zeroes: it has none). Where the namespace has nothing
+    /* NETNS, CONTAINER without addresses: this gateway's first IPv4 and first IPv6 mesh address (zeroes: it has none). Where the namespace has nothing
      * but its loopback, the broker puts them on that lo and dials from them, so that the service doesn't take the gate for localhost. */
     struct address sources[2];
+    uint64_t container;         /* CONTAINER: its number */
+};
+
+enum image_container_flags {
+    IMAGE_CONTAINER_DIALLED = 1,  /* the broker may be asked for it: its namespace is wanted */
+    IMAGE_CONTAINER_GUEST = 2,    /* it asks on a surface of this gateway: its addresses are wanted */
+};
+
+/* A container that the declaration names, by Compose's "PROJECT/SERVICE" or its own NAME. Its number is that text's fingerprint: the same in
+ * every generation, and no two containers of one block share it. */
+struct image_container {
+    uint64_t number;            /* never 0 */
+    struct image_text reference;
+    uint32_t flags;
+    uint32_t unused;
+};
+
+struct image_engine {
+    struct image_text socket;   /* absolute path */
+    uint32_t wants_offers;      /* 1: a grant speaks of services that containers offer by label */
+    uint32_t unused;
 };
 
 enum image_listener_kind { IMAGE_LISTENER_TLS, IMAGE_LISTENER_REDIRECT };
@@ -209,6 +237,8 @@ IMAGE_ACCESSOR(image_target, struct image_target, IMAGE_TARGETS)
 IMAGE_ACCESSOR(image_listener, struct image_listener, IMAGE_LISTENERS)
 IMAGE_ACCESSOR(image_settings, struct image_settings, IMAGE_SETTINGS)
 IMAGE_ACCESSOR(image_certificate, struct image_certificate, IMAGE_CERTIFICATES)
+IMAGE_ACCESSOR(image_container, struct image_container, IMAGE_CONTAINERS)
+IMAGE_ACCESSOR(image_engine, struct image_engine, IMAGE_ENGINE)
 #undef IMAGE_ACCESSOR
 
 /* Bytes per element of a section, and whether blocks of that kind have it. For whoever writes or checks blocks. */
@@ -217,6 +247,12 @@ bool image_section_belongs(enum image_kind kind, enum image_section_id id);
 
 /* The longest of n prefixes (longest first, then by address) with at most max_bits that contains the address, or NULL. */
 const struct image_prefix *image_find_prefix(const struct image_prefix *prefixes, uint32_t n, const struct address *address, unsigned max_bits);
+/* The number of a container that is called so; never 0. */
+uint64_t image_container_number(struct str reference);
+/* The container of that number in a docker block, or IMAGE_NONE. */
+uint32_t image_find_container(struct image docker, uint64_t number);
+/* The principal that is the container of that number in a view, or IMAGE_NONE. */
+uint32_t image_find_guest(struct image view, uint64_t container);
 /* The principal index of a source address, or IMAGE_NONE for nobody: exact address first, then the longest prefix. */
 uint32_t image_find_principal(struct image view, const struct address *address);
 /* The slot of a host name (already lower case, no port, no trailing dot), or NULL. Constant time in the number of services. */

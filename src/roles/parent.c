@@ -23,7 +23,7 @@
 enum {
     EVENTS_MAX = 64,
     MESSAGES_PER_TURN = 128, /* more than a compiler ever sends: they are read whole when it has ended */
-    UID_OF_ACME = 6,
+    UID_OF_ACME = 6, /* and 7 is docker's */
     HIGH_DESCRIPTOR = 10,
 };
 
@@ -37,7 +37,8 @@ int64_t parent_now_ms(void)
 uint32_t parent_uid_of(const struct parent *parent, enum ipc_role role, uint32_t surface)
 {
     static const uint32_t offsets[IPC_ROLE_COUNT] = { [IPC_ROLE_KEEPER] = 1, [IPC_ROLE_BROKER] = 2, [IPC_ROLE_WATCHER] = 3,
-        [IPC_ROLE_LOGGER] = 4, [IPC_ROLE_COMPILER] = 5, [IPC_ROLE_WORKER] = UIDS_OF_WORKERS };
+        [IPC_ROLE_LOGGER] = 4, [IPC_ROLE_COMPILER] = 5, [IPC_ROLE_DOCKER] = 7,
+        [IPC_ROLE_WORKER] = UIDS_OF_WORKERS };
     if (!parent->is_privileged || parent->options.uid_base == 0)
         return 0;
     return parent->options.uid_base + offsets[role] + (role == IPC_ROLE_WORKER ? surface : 0);
@@ -118,6 +119,12 @@ static void on_message(struct parent *parent, struct child *child, const struct 
         break;
     case IPC_ROLE_OFFENCE:
         on_offence(parent, child, m);
+        break;
+    case IPC_DOCKER_GUEST:
+        docker_on_guest(parent, m, n_fds > 0 ? fds[0] : -1);
+        break;
+    case IPC_DOCKER_GUESTS_TOLD:
+        docker_on_guests_told(parent);
         break;
     case IPC_COMPILER_BLOCK:
         reload_on_block(parent, child, m, fds[0]);
@@ -328,6 +335,8 @@ static int run_loop(struct parent *parent)
             } else if (events[i].data.ptr == &parent->upgrade) {
                 if (parent->upgrade.channel >= 0)
                     upgrade_on_event(parent);
+            } else if (events[i].data.ptr == &parent->docker) {
+                docker_end_guests(parent);
             } else {
                 struct child *child = events[i].data.ptr; /* removed only below, so never stale here */
                 if (events[i].events & EPOLLOUT && child->channel >= 0)
@@ -471,7 +480,8 @@ static int start(struct parent *parent, struct error *err)
 
 int main(int argc, char **argv)
 {
-    static struct parent parent = { .reload.report.fd = -1, .upgrade.channel = -1 };
+    static struct parent parent = { .reload.report.fd = -1, .upgrade.channel = -1,
+                                    .docker = { .hints = -1, .hint_event = -1, .board = -1 } };
     struct error err = { "" };
     log_init("postern", LOG_INFO);
     parent.arguments = argv;

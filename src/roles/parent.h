@@ -5,6 +5,7 @@
  *   parent_child.c       starting, watching and restarting roles
  *   parent_send.c        what is said to them, queued where they are slow
  *   parent_wire.c        who gets a channel to whom
+ *   parent_docker.c      hints, the board, and the addresses at which containers ask
  *   parent_reload.c      compiling the declaration in a child, and the order in which the result takes effect
  *   parent_generation.c  the compiled blocks that are in force
  *   parent_listen.c      listening sockets
@@ -41,6 +42,7 @@ enum {
     PARENT_ASKERS_MAX = 64,             /* reloads asked for and not yet answered */
     PARENT_CERTIFICATES_MAX = 256,
     PARENT_WORKERS_MAX = 64,            /* of one surface */
+    PARENT_GUESTS_MAX = 4096,           /* addresses of containers that ask */
 };
 
 struct parent;
@@ -142,6 +144,7 @@ struct generation {
     uint64_t number;
     char revision[IMAGE_REVISION_SIZE];
     struct parent_block plan, dial, keys, views[IMAGE_SURFACES_MAX];
+    struct parent_block docker;         /* fd -1: no container is looked for */
     struct image plan_image;            /* attached once complete */
     struct parent_block source;         /* the text it came from */
 };
@@ -227,6 +230,40 @@ void listen_close_all(struct parent *parent);
 enum { HOLDER_TEXT_SIZE = 96 };
 void holder_find(const struct address *address, uint16_t port, char text[static HOLDER_TEXT_SIZE]);
 
+/* ---- containers ---- */
+
+/* An address at which a container asks, as the docker role said. The parent holds a pidfd of the container's first process, so that its end
+ * is known at once, whatever that role and the engine are at. */
+struct parent_guest {
+    struct parent_guest *next;
+    uint64_t container;
+    struct address address;
+    int process;
+    bool is_told;                       /* by the docker role that runs now */
+};
+
+struct parent_docker {
+    int hints, hint_event, board;       /* -1: not made yet */
+    struct parent_guest *guests;
+    uint32_t n_guests;
+};
+
+/* Makes the shared pages, once. Negative errno. */
+int docker_prepare(struct parent *parent) must_check;
+void docker_tell_hints(struct parent *parent, struct child *child);
+void docker_tell_board(struct parent *parent, struct child *watcher);
+/* All guests there are, to a worker that has just started. */
+void docker_tell_guests(struct parent *parent, struct child *worker);
+/* process: a pidfd, consumed; -1 when the guest is gone. */
+void docker_on_guest(struct parent *parent, const struct ipc_guest *message, int process);
+/* A docker role starts: from now on guests count as told anew. */
+void docker_on_start(struct parent *parent);
+void docker_on_guests_told(struct parent *parent);
+/* Some guest's process has ended. */
+void docker_end_guests(struct parent *parent);
+/* Nobody looks for containers any more. */
+void docker_stop(struct parent *parent);
+
 /* ---- upgrade ---- */
 
 struct upgrade {
@@ -273,12 +310,13 @@ struct parent {
     uint64_t started_at;                /* CLOCK_REALTIME seconds */
     uint64_t last_generation;           /* highest number ever used */
     char host[256];                     /* once known */
+    struct parent_docker docker;
     struct upgrade upgrade;
     char **arguments;                   /* as given, for a successor */
 };
 
 int64_t parent_now_ms(void);
-/* The uid a role runs as; 0: what the parent is. docs: base + 1 keeper, 2 broker, 3 watcher, 4 logger, 5 compiler, 6 acme, 16 + n surface n's workers. */
+/* The uid a role runs as; 0: what the parent is. docs: base + 1 keeper, 2 broker, 3 watcher, 4 logger, 5 compiler, 6 acme, 7 docker, 16 + n surface n's workers. */
 uint32_t parent_uid_of(const struct parent *parent, enum ipc_role role, uint32_t surface);
 /* Of postern-acme, which the keeper starts. */
 uint32_t parent_uid_of_acme(const struct parent *parent);

@@ -79,7 +79,7 @@ static char *const *role_environment(void)
 static _Noreturn void become_role(const struct parent *parent, enum ipc_role role, int channel)
 {
     static const char *const programs[IPC_ROLE_COUNT] = { "postern-parent", "postern-keeper", "postern-broker", "postern-watcher",
-        "postern-logger", "postern-worker", "postern-compiler" };
+        "postern-logger", "postern-worker", "postern-compiler", "postern-docker" };
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", parent->options.role_directory, programs[role]);
     sigset_t none;
@@ -168,6 +168,10 @@ void child_start(struct parent *parent, struct child *child)
         if (child->metrics >= 0)
             close(child->metrics);
         r = child->metrics = new_metrics_page();
+    }
+    if (child->role == IPC_ROLE_DOCKER) {
+        docker_on_start(parent);
+        r = docker_prepare(parent);
     }
     if (r >= 0)
         r = launch(parent, child);

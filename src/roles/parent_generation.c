@@ -22,7 +22,7 @@ struct generation *generation_new(uint64_t number)
     if (!generation)
         return NULL;
     generation->number = number;
-    generation->plan = generation->dial = generation->keys = generation->source = no_block;
+    generation->plan = generation->dial = generation->keys = generation->docker = generation->source = no_block;
     for (size_t i = 0; i < IMAGE_SURFACES_MAX; i++)
         generation->views[i] = no_block;
     return generation;
@@ -42,6 +42,7 @@ struct generation *generation_free(struct generation *generation)
     close_block(&generation->plan);
     close_block(&generation->dial);
     close_block(&generation->keys);
+    close_block(&generation->docker);
     close_block(&generation->source);
     for (size_t i = 0; i < IMAGE_SURFACES_MAX; i++)
         close_block(&generation->views[i]);
@@ -61,6 +62,9 @@ int generation_add_block(struct generation *generation, const struct ipc_block *
         break;
     case IMAGE_KEYS:
         place = &generation->keys;
+        break;
+    case IMAGE_DOCKER:
+        place = &generation->docker;
         break;
     case IMAGE_VIEW:
         place = block->surface < IMAGE_SURFACES_MAX ? &generation->views[block->surface] : NULL;
@@ -83,7 +87,8 @@ static bool is_sealed(const struct parent_block *block)
 
 int generation_complete(struct generation *generation, struct error *err)
 {
-    if (!is_sealed(&generation->plan) || !is_sealed(&generation->dial) || !is_sealed(&generation->keys)) {
+    if (!is_sealed(&generation->plan) || !is_sealed(&generation->dial) || !is_sealed(&generation->keys) ||
+        (generation->docker.fd >= 0 && !is_sealed(&generation->docker))) {
         error_set(err, "the compiler left a block out");
         return -EINVAL;
     }

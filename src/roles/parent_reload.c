@@ -221,6 +221,16 @@ static bool is_same_surface(const struct generation *generation, const struct im
     return str_equal(image_str(generation->plan_image, surface->name), str_of(worker->surface_name));
 }
 
+/* Where no container is declared any more nobody needs to hold the engine's socket. */
+static void retire_docker(struct parent *parent)
+{
+    struct child *docker = child_find(parent, IPC_ROLE_DOCKER);
+    if (!docker || parent->current->docker.fd >= 0)
+        return;
+    child_stop(parent, docker);
+    docker_stop(parent);
+}
+
 /* A worker whose surface is gone, or has fewer workers, finishes what it has. One whose number now means another surface must not be
  * taken for that surface's, by anybody: it ends at once. */
 static void retire_workers(struct parent *parent)
@@ -262,6 +272,8 @@ static void start_roles(struct parent *parent)
 {
     start_role(parent, IPC_ROLE_KEEPER, IMAGE_NONE, "", IMAGE_NONE);
     start_role(parent, IPC_ROLE_BROKER, IMAGE_NONE, "", IMAGE_NONE);
+    if (parent->current->docker.fd >= 0)
+        start_role(parent, IPC_ROLE_DOCKER, IMAGE_NONE, "", IMAGE_NONE);
     for (uint32_t number = 0; number < IMAGE_SURFACES_MAX; number++) {
         const struct image_surface *surface = generation_surface(parent->current, number);
         char name[IPC_NAME_MAX];
@@ -286,8 +298,10 @@ static void switch_roles(struct parent *parent)
     reload->deadline_ms = parent_now_ms() + PARENT_SWITCH_TIMEOUT_MS;
     str_copy(parent->host, sizeof parent->host, image_str(parent->current->plan_image, image_settings(parent->current->plan_image, 0)->host));
     retire_workers(parent);
+    retire_docker(parent);
     for (struct child *child = parent->children; child; child = child->next)
-        if (child->is_wanted && (child->role == IPC_ROLE_KEEPER || child->role == IPC_ROLE_WATCHER || child->role == IPC_ROLE_WORKER))
+        if (child->is_wanted && (child->role == IPC_ROLE_KEEPER || child->role == IPC_ROLE_WATCHER || child->role == IPC_ROLE_WORKER ||
+                                  child->role == IPC_ROLE_DOCKER))
             child_send_image(parent, child, parent->current);
     listen_commit(parent);
     start_roles(parent);

@@ -119,6 +119,8 @@ static const struct parent_block *block_for(const struct generation *generation,
         return &generation->plan;
     case IPC_ROLE_WORKER:
         return &generation->views[child->surface];
+    case IPC_ROLE_DOCKER:
+        return &generation->docker;
     case IPC_ROLE_PARENT:
     case IPC_ROLE_LOGGER:
     case IPC_ROLE_COMPILER:
@@ -157,6 +159,8 @@ void child_send_start(struct parent *parent, struct child *child)
     }
     if (child->metrics >= 0)
         fds[n_fds++] = child->metrics;
+    if (child->role == IPC_ROLE_DOCKER)
+        fds[n_fds++] = parent->docker.board;
     if (child->role == IPC_ROLE_KEEPER)
         str_copy(start.state_directory, sizeof start.state_directory, str_of(parent->options.state_directory));
     if (child->role == IPC_ROLE_LOGGER && current)

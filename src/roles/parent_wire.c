@@ -1,4 +1,5 @@
-/* Who gets a channel to whom: keeper and broker to every worker, each worker a pipe to the logger and a page to the watcher. */
+/* Who gets a channel to whom: keeper and broker to every worker, docker to the broker; each worker a pipe to the logger and a page to the
+ * watcher. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -89,6 +90,19 @@ static void wire_worker(struct parent *parent, struct child *worker)
         give(parent, logger, worker, worker->records[0]);
     if (watcher)
         tell_metrics_page(parent, watcher, worker);
+    docker_tell_guests(parent, worker);
+}
+
+static void wire_docker(struct parent *parent, struct child *docker)
+{
+    struct child *broker = child_find(parent, IPC_ROLE_BROKER), *watcher = child_find(parent, IPC_ROLE_WATCHER);
+    docker_tell_hints(parent, docker);
+    if (broker && child_is_live(broker)) {
+        docker_tell_hints(parent, broker);
+        connect_pair(parent, docker, broker);
+    }
+    if (watcher)
+        docker_tell_board(parent, watcher);
 }
 
 static void tell_own_state(struct parent *parent, struct child *watcher)
@@ -110,17 +124,26 @@ static void wire_watcher(struct parent *parent, struct child *watcher)
     }
     for (uint32_t i = 0; i < parent->n_certificates; i++)
         child_send(parent, watcher, &parent->certificates[i], NULL, 0);
+    docker_tell_board(parent, watcher);
     reload_tell_watcher(parent, watcher);
 }
 
 void wire_started(struct parent *parent, struct child *child)
 {
+    struct child *docker = child_find(parent, IPC_ROLE_DOCKER);
     switch (child->role) {
     case IPC_ROLE_WORKER:
         wire_worker(parent, child);
         break;
+    case IPC_ROLE_DOCKER:
+        wire_docker(parent, child);
+        break;
     case IPC_ROLE_KEEPER:
     case IPC_ROLE_BROKER:
+        if (child->role == IPC_ROLE_BROKER && docker && child_is_live(docker)) {
+            docker_tell_hints(parent, child);
+            connect_pair(parent, docker, child);
+        }
         for (struct child *worker = parent->children; worker; worker = worker->next)
             if (is_served(worker))
                 connect_pair(parent, worker, child);
@@ -146,6 +169,13 @@ void wire_ended(struct parent *parent, struct child *child)
         for (struct child *worker = parent->children; worker; worker = worker->next)
             if (is_served(worker))
                 take_away(parent, worker, child);
+        struct child *docker = child->role == IPC_ROLE_BROKER ? child_find(parent, IPC_ROLE_DOCKER) : NULL;
+        if (docker)
+            take_away(parent, docker, child);
+    } else if (child->role == IPC_ROLE_DOCKER) {
+        struct child *broker = child_find(parent, IPC_ROLE_BROKER);
+        if (broker)
+            take_away(parent, broker, child);
     } else if (child->role == IPC_ROLE_WORKER) {
         static const enum ipc_role peers[] = { IPC_ROLE_KEEPER, IPC_ROLE_BROKER, IPC_ROLE_LOGGER };
         for (size_t i = 0; i < ARRAY_SIZE(peers); i++) {

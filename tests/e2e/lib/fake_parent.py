@@ -79,8 +79,9 @@ class _Header:
 
 IPC = _Header("src/ipc/message.h")
 METRICS = _Header("src/ipc/metrics.h")
-PARENT, KEEPER, BROKER, WATCHER, LOGGER, WORKER, COMPILER = (
-    IPC.constants["IPC_ROLE_" + name] for name in ("PARENT", "KEEPER", "BROKER", "WATCHER", "LOGGER", "WORKER", "COMPILER"))
+IMAGE = _Header("src/policy/image.h")
+PARENT, KEEPER, BROKER, WATCHER, LOGGER, WORKER, COMPILER, DOCKER = (
+    IPC.constants["IPC_ROLE_" + name] for name in ("PARENT", "KEEPER", "BROKER", "WATCHER", "LOGGER", "WORKER", "COMPILER", "DOCKER"))
 LISTENER_LOG, LISTENER_CONTROL, LISTENER_METRICS = (IPC.constants["IPC_LISTENER_" + name] for name in ("LOG", "CONTROL", "METRICS"))
 SURFACE_NONE = 0xFFFFFFFF
 
@@ -105,15 +106,41 @@ def sealed(data):
     return fd
 
 
+def container_number(reference):
+    """As image_container_number: the fingerprint of what a container is called."""
+    mask, value = (1 << 64) - 1, 0xCBF29CE484222325
+    for byte in reference.encode():
+        value = (value ^ byte) * 0x100000001B3 & mask
+    value ^= value >> 32
+    value = value * 0xD6E8FEB86659FD93 & mask
+    return (value ^ value >> 32) or 1
+
+
 def target(kind="address", surfaces=(0,), addresses=(), port=0, path="", name="it", sources=(), identity=None):
-    return {"kind": ["address", "unix", "netns", "unresolved"].index(kind), "surfaces": sum(1 << s for s in surfaces),
+    """kind "container": path is what it is called."""
+    return {"kind": ["address", "unix", "netns", "unresolved", "container"].index(kind), "surfaces": sum(1 << s for s in surfaces),
             "addresses": [address(a) for a in addresses], "port": port, "path": path, "name": name,
-            "sources": [address(a) if a else bytes(16) for a in sources], "identity": identity}
+            "sources": [address(a) if a else bytes(16) for a in sources], "identity": identity,
+            "container": container_number(path) if kind == "container" else 0}
+
+
+def _block(kind, generation, strings, sections):
+    """header, section table, strings, then the sections: {number: (bytes, elements, bytes of each)}."""
+    n_sections = IMAGE.constants["IMAGE_SECTION_COUNT"]
+    table = [(0, 0, 0)] * n_sections
+    at = 64 + n_sections * 24
+    body = b""
+    for number, (data, count, stride) in sorted({0: (strings, len(strings), 1), **sections}.items()):
+        body += b"\0" * (-(at + len(body)) % 16)
+        table[number] = (at + len(body), count, stride)
+        body += data
+    head = b"postern\0" + struct.pack("<IIQQ", 1, kind, at + len(body), generation) + b"abc123".ljust(32, b"\0")
+    return head + b"".join(struct.pack("<QQII", *section, 0) for section in table) + body
 
 
 def dial_block(generation, targets):
-    """An IMAGE_DIAL block: header, section table, strings, targets."""
-    n_sections, strings, records = 15, b"", b""
+    """An IMAGE_DIAL block."""
+    strings, records = b"", b""
     for number, t in enumerate(targets):
         texts = []
         for text in (t["path"], t["name"]):
@@ -123,17 +150,21 @@ def dial_block(generation, targets):
         identity = number + 1 if t["identity"] is None else t["identity"]
         records += struct.pack("<QQII", t["surfaces"], identity, t["kind"], len(t["addresses"]))
         records += b"".join(t["addresses"]).ljust(64, b"\0")
-        records += struct.pack("<IIIIH6x", *texts, t["port"]) + b"".join(t["sources"]).ljust(32, b"\0")
-    start = 64 + n_sections * 24
-    start += -start % 16
-    strings_at, targets_at = start, start + len(strings) + (-len(strings) % 16)
-    sections = [(0, 0, 0)] * n_sections
-    sections[0] = (strings_at, len(strings), 1)
-    sections[11] = (targets_at, len(targets), 144)
-    size = targets_at + len(records)
-    head = b"postern\0" + struct.pack("<IIQQ", 1, 2, size, generation) + b"abc123".ljust(32, b"\0")
-    head += b"".join(struct.pack("<QQII", *section, 0) for section in sections)
-    return (head.ljust(strings_at, b"\0") + strings).ljust(targets_at, b"\0") + records
+        records += struct.pack("<IIIIH6x", *texts, t["port"]) + b"".join(t["sources"]).ljust(32, b"\0") + struct.pack("<Q", t["container"])
+    return _block(2, generation, strings, {11: (records, len(targets), 152)})
+
+
+def docker_block(generation, references, socket="/run/docker.sock", guests=(), wants_offers=False):
+    """An IMAGE_DOCKER block: what containers are called, and those that ask."""
+    strings = socket.encode()
+    records = b""
+    for number, reference in sorted((container_number(reference), reference) for reference in {*references, *guests}):
+        flags = (1 if reference in references else 0) | (2 if reference in guests else 0)
+        records += struct.pack("<QIIII", number, len(strings), len(reference.encode()), flags, 0)
+        strings += reference.encode()
+    engine = struct.pack("<IIII", 0, len(socket.encode()), int(wants_offers), 0)
+    constants = IMAGE.constants
+    return _block(5, generation, strings, {constants["IMAGE_CONTAINERS"]: (records, len(records) // 24, 24), constants["IMAGE_ENGINE"]: (engine, 1, 16)})
 
 
 class Role:

@@ -83,6 +83,10 @@ static inline uint64_t exercise_others(struct image image)
         sum += exercise_text(image, c->name) + exercise_text(image, c->certificate_file) + exercise_text(image, c->acme_ca_file) +
                image_surface(image, c->surface)->n_certificates;
     }
+    for (uint32_t i = 0; i < exercise_first(image, IMAGE_CONTAINERS); i++)
+        sum += exercise_text(image, image_container(image, i)->reference) + image_find_container(image, image_container(image, i)->number);
+    for (uint32_t i = 0; i < exercise_first(image, IMAGE_ENGINE); i++)
+        sum += exercise_text(image, image_engine(image, i)->socket);
     return sum;
 }
 

@@ -13,7 +13,7 @@
 
 struct fixture {
     struct world w;
-    struct compile_output out;
+    struct compile_output out; /* containers as an engine finds them */
 };
 
 static int set_up(void **state)
@@ -208,6 +208,13 @@ static void test_the_other_blocks_may_not_point_anywhere(void **state)
     REFUSED(f->out.keys, IMAGE_KEYS, ((struct image_certificate *)section(c, IMAGE_CERTIFICATES))->surface = 2, "surface out of range");
     REFUSED(f->out.keys, IMAGE_KEYS, ((struct image_certificate *)section(c, IMAGE_CERTIFICATES))->surface = 1, "outside its surface's slice");
     REFUSED(f->out.keys, IMAGE_KEYS, ((struct image_certificate *)section(c, IMAGE_CERTIFICATES))->key_file.length = UINT32_MAX, "text outside");
+    REFUSED(f->out.dial, IMAGE_DIAL, ((struct image_target *)section(c, IMAGE_TARGETS))->container = 0, "without a number");
+    REFUSED(f->out.dial, IMAGE_DIAL, ((struct image_target *)section(c, IMAGE_TARGETS))->kind = IMAGE_TARGET_NETNS, "without a container");
+    REFUSED(f->out.docker, IMAGE_DOCKER, ((struct image_container *)section(c, IMAGE_CONTAINERS))->number ^= 1, "another name's number");
+    REFUSED(f->out.docker, IMAGE_DOCKER, ((struct image_container *)section(c, IMAGE_CONTAINERS))->reference.length = UINT32_MAX, "text outside");
+    REFUSED(f->out.docker, IMAGE_DOCKER, ((struct image_container *)section(c, IMAGE_CONTAINERS))->flags = 4, "unknown flags");
+    REFUSED(f->out.docker, IMAGE_DOCKER, ((struct image_engine *)section(c, IMAGE_ENGINE))->socket.length = 0, "no absolute path");
+    REFUSED(f->out.docker, IMAGE_DOCKER, c.header->sections[IMAGE_ENGINE].count = 0, "not exactly one");
 }
 
 /* Every byte of every block, set to what breaks bounds most often: attach refuses, or what it lets through is safe to read. */
@@ -215,7 +222,7 @@ static void test_no_changed_byte_makes_a_look_up_unsafe(void **state)
 {
     static const uint8_t values[] = { 0x00, 0x01, 0x7f, 0xfe, 0xff };
     const struct fixture *f = *state;
-    const struct compile_block blocks[] = { f->out.views[1], f->out.dial, f->out.plan, f->out.keys };
+    const struct compile_block blocks[] = { f->out.views[1], f->out.dial, f->out.plan, f->out.keys, f->out.docker };
     unsigned n_attached = 0, n_refused = 0;
     for (size_t i = 0; i < ARRAY_SIZE(blocks); i++)
         for (size_t at = 0; at < blocks[i].size; at++) {
@@ -254,6 +261,7 @@ static void test_seeds_of_the_fuzz_target_attach(void **state)
         enum image_kind kind;
     } seeds[] = {
         { "main-view", IMAGE_VIEW }, { "agents-view", IMAGE_VIEW }, { "dial", IMAGE_DIAL }, { "plan", IMAGE_PLAN }, { "keys", IMAGE_KEYS },
+        { "docker", IMAGE_DOCKER }, { "dial-of-namespaces", IMAGE_DIAL },
     };
     for (size_t i = 0; i < ARRAY_SIZE(seeds); i++) {
         char path[4096], data[16384];

@@ -99,8 +99,47 @@ static void test_where_instances_are(void **state)
     input.container_directory = STR_NONE;
     assert_int_equal(compile_model(&input, &out, &err), 0);
     dial = world_attach(out.dial, IMAGE_DIAL);
-    assert_int_equal(target_of(dial, "grafana@roc")->kind, IMAGE_TARGET_UNRESOLVED);
-    assert_text(dial, target_of(dial, "grafana@roc")->path, "waits for container grafana");
+    assert_int_equal(target_of(dial, "grafana@roc")->kind, IMAGE_TARGET_CONTAINER);
+    assert_text(dial, target_of(dial, "grafana@roc")->path, "grafana");
+    assert_int_equal(target_of(dial, "grafana@roc")->container, image_container_number(STR("grafana")));
+    compile_output_deinit(&out);
+    world_deinit(&w);
+}
+
+/* Nothing that nobody may reach, nothing of another host, each container once; and what the engine is asked for is all that it says. */
+static void test_the_docker_role_is_told_the_containers_that_are_dialled_here_and_no_others(void **state)
+{
+    (void)state;
+    struct world w;
+    struct compile_output out;
+    world_homelab(&w);
+    struct error err;
+    struct compile_input input = { .model = &w.model, .gateway = 0, .container_directory = STR("/run/lab") };
+    assert_int_equal(compile_model(&input, &out, &err), 0);
+    assert_null(out.docker.data); /* with a directory of namespaces no engine is asked */
+    compile_output_deinit(&out);
+    input.container_directory = STR_NONE;
+    assert_int_equal(compile_model(&input, &out, &err), 0);
+    struct image dial = world_attach(out.dial, IMAGE_DIAL), docker = world_attach(out.docker, IMAGE_DOCKER);
+    uint32_t n_dialled = 0;
+    for (uint32_t i = 0; i < image_count(dial, IMAGE_TARGETS); i++) {
+        const struct image_target *target = image_target(dial, i);
+        if (target->kind != IMAGE_TARGET_CONTAINER)
+            continue;
+        uint32_t found = image_find_container(docker, target->container);
+        assert_int_not_equal(found, IMAGE_NONE);
+        assert_true(str_equal(image_str(docker, image_container(docker, found)->reference), image_str(dial, target->path)));
+        assert_true(image_container(docker, found)->flags & IMAGE_CONTAINER_DIALLED);
+        n_dialled++;
+    }
+    assert_true(n_dialled > 0);
+    for (uint32_t i = 0; i < image_count(docker, IMAGE_CONTAINERS); i++)
+        assert_int_equal(image_find_container(docker, image_container(docker, i)->number), i);
+    assert_int_equal(image_find_container(docker, 0), IMAGE_NONE);
+    assert_int_equal(image_find_container(docker, UINT64_MAX), IMAGE_NONE);
+    assert_false(mentions(&out.docker, "bluejay"));
+    assert_false(mentions(&out.docker, "home.example"));
+    assert_text(docker, image_engine(docker, 0)->socket, "/run/docker.sock");
     compile_output_deinit(&out);
     world_deinit(&w);
 }
@@ -307,6 +346,7 @@ static void test_certificates_that_a_surface_needs(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_only_surfaces_that_may_are_told_to_the_broker),
     cmocka_unit_test(test_where_instances_are),
+    cmocka_unit_test(test_the_docker_role_is_told_the_containers_that_are_dialled_here_and_no_others),
     cmocka_unit_test(test_identity_changes_with_how_it_is_dialled_and_with_nothing_else),
     cmocka_unit_test(test_authorities_are_read_once_and_only_where_they_count),
     cmocka_unit_test(test_plan_listens_on_the_mesh_addresses),

@@ -146,6 +146,7 @@ uint32_t world_host(struct world *w, const char *name, const char *segment, cons
     h->segment = find_segment(w, str_of(segment));
     demand(h->segment != MODEL_NONE, "unknown segment", segment);
     h->addresses = world_prefixes(w, addresses);
+    h->docker.text = STR("/run/docker.sock");
     return w->model.n_hosts++;
 }
 

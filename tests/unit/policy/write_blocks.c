@@ -29,7 +29,14 @@ int main(int argc, char **argv)
     w.model.services[1].names = world_texts(&w, "images.example.org");
     world_compile(&w, "roc", &out);
     bool ok = write_block(argv[1], "main-view", out.views[0]) && write_block(argv[1], "agents-view", out.views[1]) &&
-              write_block(argv[1], "dial", out.dial) && write_block(argv[1], "plan", out.plan) && write_block(argv[1], "keys", out.keys);
+              write_block(argv[1], "dial", out.dial) && write_block(argv[1], "plan", out.plan) && write_block(argv[1], "keys", out.keys) &&
+              write_block(argv[1], "docker", out.docker);
+    compile_output_deinit(&out);
+    struct error err = { "" };
+    struct compile_input lab = { .model = &w.model, .gateway = 0, .generation = 1, .revision = STR("feed"), .container_directory = STR("/run/lab") };
+    if (!ok || compile_model(&lab, &out, &err) != 0)
+        return 1;
+    ok = write_block(argv[1], "dial-of-namespaces", out.dial);
     compile_output_deinit(&out);
     world_deinit(&w);
     return ok ? 0 : 1;
