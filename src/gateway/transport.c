@@ -126,6 +126,17 @@ bool transport_has_gathered(const struct transport *t)
            (t->gw->tx_len >= TRANSPORT_FLUSH_FLUENT || !transport_is_fluent(t));
 }
 
+/* Most connections never fill their socket: an event for its being writable, which every new one is, would cost each of them a round. */
+static void note_full(struct transport *t)
+{
+    t->writable = false;
+    if (t->watches_room)
+        return;
+    t->watches_room = true;
+    if (io_rewatch(&t->gw->loop, &t->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) < 0)
+        t->failed = true;
+}
+
 /* What the kernel takes now: its length, or a negative errno. */
 static ssize_t socket_push(struct transport *t, struct str bytes)
 {
@@ -135,7 +146,7 @@ static ssize_t socket_push(struct transport *t, struct str bytes)
         if (w >= 0) {
             done += (size_t)w;
         } else if (errno == EAGAIN) {
-            t->writable = false;
+            note_full(t);
             break;
         } else if (errno != EINTR) {
             t->failed = true;
@@ -244,7 +255,7 @@ int transport_init(struct transport *t, struct gateway *gw, int fd, SSL *ssl, vo
     *t = (struct transport){ .io = { .fd = fd, .ready = ready }, .gw = gw, .ssl = ssl, .writable = true, .unread = UINT32_MAX };
     int r = ssl ? attach_ssl(t) : 0;
     if (r == 0)
-        r = io_watch(&gw->loop, &t->io, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+        r = io_watch(&gw->loop, &t->io, EPOLLIN | EPOLLRDHUP | EPOLLET);
     if (r < 0)
         transport_close(t);
     return r;
@@ -386,7 +397,7 @@ static int push_parts(struct transport *t, struct iovec *parts, int n)
             return -errno;
         }
         if (w < 0) {
-            t->writable = false;
+            note_full(t);
             break;
         }
         for (; n > 0 && (size_t)w >= parts->iov_len; parts++, n--)

@@ -35,6 +35,7 @@ struct transport {
     struct spill *rx;    /* ciphertext not yet decrypted */
     bool readable;       /* the socket may have more: set by an event, cleared by EAGAIN or a short read */
     bool writable;       /* the socket may take more: cleared by EAGAIN, set by an event */
+    bool watches_room;   /* such events come: once it took less than all */
     bool hangup;         /* the peer has shut down its side, or worse: read on to the end */
     bool reset;          /* it is worse: what is written reaches nobody */
     bool ended;          /* read returned 0 */

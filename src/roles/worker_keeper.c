@@ -103,12 +103,13 @@ static int ask(struct worker_keeper *keeper, const struct ipc_sign *question, st
     while ((r = ipc_send_plain(keeper->channel, question)) == -EAGAIN)
         if ((r = wait_for(keeper->channel, POLLOUT, deadline)) < 0)
             return r;
-    while (r >= 0 && (r = wait_for(keeper->channel, POLLIN, deadline)) == 0) {
+    /* Looks before it waits: on a busy core the keeper has often run, and answered, before our write returned. */
+    while (r >= 0) {
         while ((r = take_one(keeper, ret_answer)) >= 0)
             if (r == 1 && ret_answer->id == question->id)
                 return 0;
         if (r == -EAGAIN)
-            r = 0;
+            r = wait_for(keeper->channel, POLLIN, deadline);
     }
     return r == -ECONNRESET || r == -ENOTCONN || r == -ECONNREFUSED ? -EPIPE : r;
 }

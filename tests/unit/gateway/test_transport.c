@@ -12,9 +12,37 @@
 
 static struct gateway gw;
 
+static uint32_t seen_events;
+
+static void stop(struct io_timer *timer)
+{
+    (void)timer;
+    io_loop_stop(&gw.loop);
+}
+
 static void ignore(struct io_source *source, uint32_t events)
 {
     (void)source, (void)events;
+}
+
+static void note(struct io_source *source, uint32_t events)
+{
+    (void)source;
+    seen_events |= events;
+    io_loop_stop(&gw.loop);
+}
+
+/* What one round brings; 0: nothing within 50 ms. */
+static uint32_t a_round(void)
+{
+    struct io_timer timer = { .fire = stop };
+    seen_events = 0;
+    gw.loop.stopping = false;
+    gw.loop.now_ms = io_now_us() / 1000;
+    io_timer_set(&gw.loop, &timer, 50);
+    assert_int_equal(io_loop_run(&gw.loop), 0);
+    io_timer_clear(&gw.loop, &timer);
+    return seen_events;
 }
 
 static int set_up(void **state)
@@ -186,12 +214,39 @@ static void test_a_slow_reader_of_the_first_bytes_is_not_taken_for_one_that_stop
     reader_deinit(&r);
 }
 
+/* A round of the loop for each new connection is what telling its being writable would cost. */
+static void test_room_is_told_to_who_lacked_it_and_to_no_other(void **state)
+{
+    (void)state;
+    struct reader r;
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    assert_int_equal(transport_init(&r.t, &gw, ends[0], NULL, note), 0);
+    r.end = ends[1];
+    assert_int_equal(a_round(), 0);
+    assert_int_equal(transport_write(&r.t, STR("short")), 0);
+    assert_int_equal(transport_flush(&r.t), 0);
+    assert_int_equal(a_round(), 0);
+    while (!transport_is_congested(&r.t))
+        reader_send(&r);
+    for (int turn = 0; turn < 2; turn++) { /* not only the first time */
+        assert_int_equal(a_round() & EPOLLOUT, 0);
+        reader_read(&r);
+        assert_int_equal(a_round() & EPOLLOUT, EPOLLOUT);
+        transport_note_events(&r.t, EPOLLOUT);
+        while (transport_flush(&r.t) == 0)
+            reader_send(&r);
+    }
+    reader_deinit(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_large_piece_behind_a_full_socket_overflows_nothing_and_arrives_in_order),
         cmocka_unit_test(test_large_pieces_are_for_who_took_the_last_ones_whole),
         cmocka_unit_test(test_many_fast_readers_that_stall_prevent_no_bound_on_what_is_held),
+        cmocka_unit_test(test_room_is_told_to_who_lacked_it_and_to_no_other),
         cmocka_unit_test(test_a_slow_reader_of_the_first_bytes_is_not_taken_for_one_that_stopped),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
