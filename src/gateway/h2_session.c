@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-enum { PACK_MAX = 128 * 1024, HELD_MAX = 4 * 1024 * 1024, DEFLATE_TABLE = 1024, ACKS_MAX = 100 };
+enum { PACK_MAX = 128 * 1024, HELD_MAX = 4 * 1024 * 1024, DEFLATE_TABLE = 1024, ACKS_MAX = 100, FRAME_HEAD = 9, FRAME_MIN = 1024 };
 
 struct h2_shared *h2_shared_new(void)
 {
@@ -291,17 +291,41 @@ void h2_let_go(struct h2_session *session, size_t n)
     session->gw->h2->held -= n;
 }
 
+/* Where a frame's head may be written so that the frame stands in one piece: over bytes before its payload that are sent already, and are ours
+ * to write to. NULL: there is no such place. */
+static char *place_for_head(const struct h2_session *session, const struct h2_body *body)
+{
+    const struct gateway *gw = session->gw;
+    char *const scratches[] = { gw->plain_back, gw->plain_in };
+    if (!session->t->ssl || body->direct_sent < FRAME_HEAD)
+        return NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(scratches); i++) {
+        uintptr_t offset = (uintptr_t)body->direct.ptr - (uintptr_t)scratches[i];
+        if (offset < GATEWAY_BULK_SIZE)
+            return scratches[i] + offset - FRAME_HEAD;
+    }
+    return NULL;
+}
+
 static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *framehd, size_t length, nghttp2_data_source *source,
                         void *user_data)
 {
     struct h2_session *session = user_data;
     struct h2_body *body = source->ptr;
     (void)ng, (void)frame;
-    record_append(session, str_make((const char *)framehd, 9));
     struct str held = str_first(spill_str(body->held), length);
-    record_append(session, held);
-    record_append(session, str_first(body->direct, length - held.len));
+    char *place = held.len == 0 && length ? place_for_head(session, body) : NULL;
+    if (place) {
+        memcpy(place, framehd, FRAME_HEAD);
+        record_write(session);
+        (void)!transport_write(session->t, str_make(place, FRAME_HEAD + length));
+    } else {
+        record_append(session, str_make((const char *)framehd, FRAME_HEAD));
+        record_append(session, held);
+        record_append(session, str_first(body->direct, length - held.len));
+    }
     body->direct = str_skip(body->direct, length - held.len);
+    body->direct_sent += length - held.len;
     h2_let_go(session, held.len);
     spill_consume(&body->held, held.len);
     body->progress_ms = session->gw->loop.now_ms;
@@ -333,6 +357,10 @@ static ssize_t on_read_body(nghttp2_session *ng, int32_t stream_id, uint8_t *buf
         return NGHTTP2_ERR_DEFERRED;
     }
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    /* A frame that ends with its TLS record: the next begins one, and needs no copy to share it. */
+    size_t room = sizeof session->gw->h2->record - session->gw->h2->record_len;
+    if (session->t->ssl && room >= FRAME_MIN && length > room - FRAME_HEAD)
+        length = room - FRAME_HEAD;
     if (left > length)
         return (ssize_t)length;
     if (body->ended) {
@@ -487,6 +515,7 @@ bool h2_body_write(struct h2_body *body, struct str piece, bool end)
     body->ended |= end;
     if (piece.len >= H2_DIRECT_MIN && !session->busy && !session->gw->h2->sending && !transport_is_congested(session->t)) {
         body->direct = piece;
+        body->direct_sent = 0;
         body_wake(body);
         h2_send(session);
         piece = body->direct;

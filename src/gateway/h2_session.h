@@ -62,6 +62,7 @@ struct h2_body {
     void (*drained)(struct h2_body *body); /* what was held is less than H2_HELD_LOW again, after h2_body_write said false */
     struct spill *held;
     struct str direct;               /* borrowed during h2_body_write */
+    size_t direct_sent;              /* of it, before what is left */
     struct spill *trailers;          /* packed; they end the body */
     uint64_t progress_ms;
     struct h2_body *stalled_next, **stalled_link;

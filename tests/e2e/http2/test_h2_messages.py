@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 
+import h2.settings
 import pytest
 
 from lib import h2 as lib_h2
@@ -195,10 +196,27 @@ def test_one_window_that_is_shut_holds_up_no_other_stream(gw):
         assert len(client.get("/bytes/50000").body) == 50_000
 
 
+def bytes_of(n):
+    """What the stand-in's /bytes/N answers."""
+    return bytes(i % 251 for i in range(251)) * (n // 251) + bytes(i for i in range(n % 251))
+
+
 def test_a_large_download_arrives_whole(gw):
     with lib_h2.connect(gw) as client:
         answer = client.wait(client.request("/bytes/20000000"), 30)
-        assert len(answer.body) == 20_000_000 and answer.ended
+        assert answer.body == bytes_of(20_000_000) and answer.ended
+
+
+@pytest.mark.parametrize("path", ["/bytes/6000000", "/bytes/6000000?chunked=1"])
+@pytest.mark.parametrize("window", [100_000, 300_001, 2_000_003])
+def test_frame_heads_are_written_over_nothing_that_is_still_to_be_sent(gw, path, window):
+    """Windows that end in the middle of frames, records and readings of the instance; several downloads share the connection's."""
+    with lib_h2.connect(gw, settings={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}) as client:
+        client.conn.increment_flow_control_window(window)
+        client.flush()
+        numbers = [client.request(path) for _ in range(3)]
+        for number in numbers:
+            assert client.wait(number, 30).body == bytes_of(6_000_000)
 
 
 def test_an_upload_that_the_instance_does_not_read_waits_in_the_client(gw):
