@@ -1,6 +1,7 @@
 """What the bench needs of the system: processes on given cores, their CPU time and memory as a whole tree, quantiles."""
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -174,3 +175,15 @@ def wait_until(condition, what, timeout_s=10):
 def quantile(values, q):
     values = sorted(values)
     return values[min(len(values) - 1, int(q * len(values)))]
+
+
+def median_interval(values, confidence=0.95):
+    """(low, high) that hold the median of what these were drawn from with at least that probability: two of the values themselves, by their ranks,
+    whatever the distribution. None: there are too few of them."""
+    values, found, tail = sorted(values), None, 0.0
+    for rank in range(len(values) // 2):
+        tail += math.comb(len(values), rank) / 2 ** len(values)  # of so many or fewer on one side of the median
+        if 2 * tail > 1 - confidence:
+            break
+        found = values[rank], values[-1 - rank]
+    return found
