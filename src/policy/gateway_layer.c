@@ -322,6 +322,8 @@ static int read_plan(struct reading *r, const struct compile_block *block)
         return -ENOMEM;
     for (uint32_t i = 0; i < image_count(plan, IMAGE_LISTENERS); i++) {
         const struct image_listener *listener = image_listener(plan, i);
+        if (listener->surface == IMAGE_SURFACE_DIRECT)
+            continue;
         if (listener->surface >= r->model->n_surfaces)
             return refuse(r, "a surface", STR("?"));
         if (listener->kind == IMAGE_LISTENER_TLS)
