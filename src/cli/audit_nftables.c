@@ -2,35 +2,15 @@
 #include "cli/audit_nftables.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/files.h"
-#include "cli/render.h"
+#include "cli/here.h"
 #include "observe/nftables.h"
 
 enum { INTERFACES_MAX = 256, NAME_SIZE = 16 };
-
-/* The declared host whose rules these are. False: a message was printed. */
-static bool host_find(const struct audit_given *given, uint32_t *ret)
-{
-    char name[HOST_NAME_MAX + 1] = "";
-    if (given->host) {
-        *ret = cli_host_find("audit", given->model, str_of(given->host));
-        return *ret != MODEL_NONE;
-    }
-    if (gethostname(name, sizeof name - 1) == 0)
-        name[strcspn(name, ".")] = '\0';
-    for (uint32_t i = 0; i < given->model->n_hosts; i++)
-        if (str_equal(given->model->hosts[i].name.text, str_of(name))) {
-            *ret = i;
-            return true;
-        }
-    fprintf(stderr, "postern audit: this machine calls itself '%s', and the declaration has no such host; say --host HOST\n", name);
-    return false;
-}
 
 static int listing_read(const struct audit_given *given, struct buf *listing, struct error *err)
 {
@@ -116,10 +96,10 @@ static int relations_read(const struct audit_given *given, bool by_lan, struct r
     cleanup_buf struct buf listing;
     cleanup_buf struct buf own;
     char name[96] = "nftables on ";
-    uint32_t host;
+    uint32_t host = cli_host_here("audit", given->model, given->host);
     buf_init(&listing, OBSERVE_NFTABLES_MAX);
     buf_init(&own, RELATION_MEMORY_MAX);
-    if (!host_find(given, &host))
+    if (host == MODEL_NONE)
         return CLI_UNKNOWN;
     str_copy(name + strlen(name), sizeof name - strlen(name), given->model->hosts[host].name.text);
     int r = render_nftables_filter(given->model, host, &given->nftables, &rendered, err);
