@@ -63,7 +63,7 @@ struct address address_mask(const struct address *address, unsigned bits)
 bool address_prefix_contains(const struct address_prefix *prefix, const struct address *address)
 {
     struct address masked = address_mask(address, prefix->bits);
-    return address_equal(&masked, &prefix->address);
+    return address_equal(&masked, &prefix->address) && (prefix->bits >= 96 || !address_is_v4(address));
 }
 
 /* By hand: it is asked for with every request, and libc's goes through printf. */

@@ -56,6 +56,7 @@ bool address_parse(struct str text, struct address *ret) must_check;
 /* "A/bits" or a bare address (a whole one). False when malformed or when host bits are set. */
 bool address_prefix_parse(struct str text, struct address_prefix *ret) must_check;
 bool address_is_loopback(const struct address *address);
+/* Of one family: ::/0 holds no address of IPv4. */
 bool address_prefix_contains(const struct address_prefix *prefix, const struct address *address);
 struct address address_mask(const struct address *address, unsigned bits);
 /* To the next address of the axis, or to the one before. At its end they wrap round and say false. */

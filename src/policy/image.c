@@ -397,7 +397,8 @@ const struct image_prefix *image_find_prefix(const struct image_prefix *prefixes
 {
     static const struct address lowest = { { 0 } };
     uint32_t at = prefix_lower_bound(prefixes, 0, n, max_bits, &lowest);
-    while (at < n) {
+    const unsigned least = address_is_v4(address) ? 96 : 0; /* a prefix of IPv6 holds no address of IPv4, however short it is */
+    while (at < n && prefixes[at].prefix.bits >= least) {
         unsigned bits = prefixes[at].prefix.bits;
         struct address masked = address_mask(address, bits);
         at = prefix_lower_bound(prefixes, at, n, bits, &masked);
