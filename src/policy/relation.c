@@ -275,6 +275,40 @@ int relation_add_rule(struct relation *relation, const struct relation_rule *rul
     return relation->rules.error;
 }
 
+int relation_append_rule(struct relation *to, const struct relation *from, uint32_t index)
+{
+    struct relation_rule rule = *relation_rule(from, index);
+    struct relation_selector source = relation_selector(from, rule.source), destination = relation_selector(from, rule.destination);
+    int r = relation_add_selector(to, source.items, source.n, &rule.source);
+    if (r == 0)
+        r = relation_add_selector(to, destination.items, destination.n, &rule.destination);
+    if (r == 0)
+        r = relation_add_reason(to, *relation_reason(from, rule.reason), &rule.reason);
+    return r == 0 ? relation_add_rule(to, &rule) : r;
+}
+
+int relation_append(struct relation *to, const struct relation *from)
+{
+    uint32_t n = relation_n_selectors(from), *selectors = malloc(((size_t)n + 1) * sizeof *selectors);
+    uint32_t reasons = relation_n_reasons(to);
+    int r = selectors ? 0 : -ENOMEM;
+    for (uint32_t i = 0; r == 0 && i < n; i++) {
+        struct relation_selector selector = relation_selector(from, i);
+        r = relation_add_selector(to, selector.items, selector.n, &selectors[i]);
+    }
+    for (uint32_t i = 0, number; r == 0 && i < relation_n_reasons(from); i++)
+        r = relation_add_reason(to, *relation_reason(from, i), &number);
+    for (uint32_t i = 0; r == 0 && i < relation_n_rules(from); i++) {
+        struct relation_rule rule = *relation_rule(from, i);
+        rule.source = selectors[rule.source];
+        rule.destination = selectors[rule.destination];
+        rule.reason += reasons;
+        r = relation_add_rule(to, &rule);
+    }
+    free(selectors);
+    return r;
+}
+
 uint32_t relation_n_selectors(const struct relation *relation)
 {
     return (uint32_t)(relation->selectors.len / sizeof(struct relation_selector));

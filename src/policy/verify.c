@@ -7,28 +7,6 @@
 
 /* ---- layers that come in parts ---- */
 
-static int append_relation(struct relation *to, const struct relation *from)
-{
-    uint32_t n = relation_n_selectors(from), *selectors = malloc(((size_t)n + 1) * sizeof *selectors);
-    uint32_t reasons = relation_n_reasons(to);
-    int r = selectors ? 0 : -ENOMEM;
-    for (uint32_t i = 0; r == 0 && i < n; i++) {
-        struct relation_selector selector = relation_selector(from, i);
-        r = relation_add_selector(to, selector.items, selector.n, &selectors[i]);
-    }
-    for (uint32_t i = 0, number; r == 0 && i < relation_n_reasons(from); i++)
-        r = relation_add_reason(to, *relation_reason(from, i), &number);
-    for (uint32_t i = 0; r == 0 && i < relation_n_rules(from); i++) {
-        struct relation_rule rule = *relation_rule(from, i);
-        rule.source = selectors[rule.source];
-        rule.destination = selectors[rule.destination];
-        rule.reason += reasons;
-        r = relation_add_rule(to, &rule);
-    }
-    free(selectors);
-    return r;
-}
-
 /* One relation of what hosts have each; without any, an empty one. */
 static int merge(struct relation *merged, const struct relation *const *by_host, uint32_t n_hosts, const struct relation **ret)
 {
@@ -42,9 +20,9 @@ static int merge(struct relation *merged, const struct relation *const *by_host,
             *ret = by_host[i];
         } else {
             if (*ret != merged)
-                r = append_relation(merged, *ret);
+                r = relation_append(merged, *ret);
             *ret = merged;
-            r = r == 0 ? append_relation(merged, by_host[i]) : r;
+            r = r == 0 ? relation_append(merged, by_host[i]) : r;
         }
         last = by_host[i];
     }
