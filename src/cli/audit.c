@@ -5,12 +5,13 @@
 #include <getopt.h>
 #include <string.h>
 
+#include "cli/audit_engine.h"
 #include "cli/audit_nftables.h"
 #include "cli/difference.h"
 #include "cli/files.h"
 #include "cli/mesh.h"
 
-enum { AUDIT_FILE_MAX = 64 << 20, AUDIT_OUTPUT_MAX = 1 << 28, AUDIT_LAYERS_MAX = 8, AUDIT_OPTIONS_MAX = 8 };
+enum { AUDIT_FILE_MAX = 64 << 20, AUDIT_OUTPUT_MAX = 1 << 28, AUDIT_LAYERS_MAX = 8, AUDIT_OPTIONS_MAX = 10 };
 
 /* ---- the layers ---- */
 
@@ -43,7 +44,8 @@ struct audit_arguments {
     const char *file;
     const char *paths[AUDIT_LAYERS_MAX]; /* by layer; NULL: not asked for */
     uint32_t n_asked;
-    bool json;
+    const char *docker;                  /* --docker, or NULL */
+    bool json, no_declaration;
 };
 
 static void usage_write(FILE *out)
@@ -52,14 +54,19 @@ static void usage_write(FILE *out)
     for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
         if (layers[i].summary)
             fprintf(out, " [--%s %s]", layers[i].option, layers[i].argument);
-    fputs(" [-f FILE] [OPTION...]\n"
+    fputs(" [--docker ENGINE] [-f FILE] [OPTION...]\n"
+          "       postern audit --no-declaration [--docker ENGINE] [--json]\n"
           "\n"
           "Compares what is really there with what the declaration gives, and lists what may pass more, and what less, in its names.\n"
+          "Without a declaration it says what this host's containers open: who can reach what, the worst first, and the line to change.\n"
           "\n", out);
     for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
         if (layers[i].summary)
             fprintf(out, "      --%s %-*s  %s\n", layers[i].option, (int)(18 - strlen(layers[i].option)), layers[i].argument, layers[i].summary);
-    fputs("      --nodes NODES          the mesh's machines, from 'tailscale status --json'; without it they are the declared hosts\n"
+    fputs("      --docker ENGINE        a host's containers: \"engine\": this machine's, asked at " DOCKER_SOCKET "; another socket; or a file with\n"
+          "                             what 'docker version -f json', 'docker inspect' and 'docker network inspect' wrote there\n"
+          "      --no-declaration       judge the containers by themselves; no postern.yml is needed\n"
+          "      --nodes NODES          the mesh's machines, from 'tailscale status --json'; without it they are the declared hosts\n"
           "      --host HOST            whose layer it is, where that is not this machine's\n"
           "      --interface NAME       the mesh's interface there (default " RENDER_MESH_INTERFACE ")\n"
           "      --keep-lan             its rules were rendered with that\n"
@@ -78,6 +85,8 @@ static bool option_read(int c, struct audit_arguments *ret)
     case 'o': ret->given.host = optarg; return true;
     case 'i': ret->given.nftables.mesh_interface = str_of(optarg); return true;
     case 'k': ret->given.nftables.keep_lan = true; return true;
+    case 'd': ret->docker = optarg; return true;
+    case 'N': ret->no_declaration = true; return true;
     default: break;
     }
     if (c < 256) {
@@ -97,9 +106,9 @@ static int arguments_read(int argc, char **argv, struct audit_arguments *ret)
     struct option options[AUDIT_LAYERS_MAX + AUDIT_OPTIONS_MAX] = {
         { "file", required_argument, NULL, 'f' }, { "json", no_argument, NULL, 'j' }, { "nodes", required_argument, NULL, 'n' },
         { "host", required_argument, NULL, 'o' }, { "interface", required_argument, NULL, 'i' }, { "keep-lan", no_argument, NULL, 'k' },
-        { "help", no_argument, NULL, 'h' }
+        { "docker", required_argument, NULL, 'd' }, { "no-declaration", no_argument, NULL, 'N' }, { "help", no_argument, NULL, 'h' }
     };
-    size_t n_options = 7;
+    size_t n_options = 9;
     _Static_assert(ARRAY_SIZE(layers) <= AUDIT_LAYERS_MAX, "room for every layer");
     for (size_t i = 0; i < ARRAY_SIZE(layers); i++)
         if (layers[i].summary)
@@ -109,7 +118,14 @@ static int arguments_read(int argc, char **argv, struct audit_arguments *ret)
     while ((c = getopt_long(argc, argv, "f:h", options, NULL)) != -1)
         if (!option_read(c, ret))
             return (c == 'h' ? CLI_YES : CLI_UNKNOWN) + 1;
-    if (optind < argc || ret->n_asked == 0) {
+    if (ret->no_declaration && !ret->docker)
+        ret->docker = "engine";
+    if (ret->no_declaration && (ret->n_asked || ret->file)) {
+        fprintf(stderr, "postern audit: %s is compared with a declaration; leave --no-declaration out\n",
+                ret->file ? "what -f names" : "a policy or a listing");
+        return CLI_UNKNOWN + 1;
+    }
+    if (optind < argc || (ret->n_asked == 0 && !ret->docker)) {
         if (optind < argc)
             fprintf(stderr, "postern audit: '%s' is too much; a policy or a listing follows its option\n", argv[optind]);
         else
@@ -157,6 +173,24 @@ static void json_write(struct buf *out, const struct audit_layer *layer, const s
     buf_append_char(out, '}');
 }
 
+static int relation_add_all(struct relation *to, const struct relation *from)
+{
+    for (uint32_t i = 0; i < relation_n_rules(from); i++) {
+        struct relation_rule rule = *relation_rule(from, i);
+        struct relation_selector source = relation_selector(from, rule.source), destination = relation_selector(from, rule.destination);
+        int r = relation_add_selector(to, source.items, source.n, &rule.source);
+        if (r == 0)
+            r = relation_add_selector(to, destination.items, destination.n, &rule.destination);
+        if (r == 0)
+            r = relation_add_reason(to, *relation_reason(from, rule.reason), &rule.reason);
+        if (r == 0)
+            r = relation_add_rule(to, &rule);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 /* What can't be told is neither gained nor lost. */
 static int relations_compare(const struct audit_layer *layer, const struct audit_arguments *arguments, const struct relation *expected,
                              const struct relation *actual, const struct relation *unknown, struct buf *out)
@@ -171,9 +205,9 @@ static int relations_compare(const struct audit_layer *layer, const struct audit
     relation_init(&possible);
     int r = sources_init(&sources, model, &arena);
     if (r == 0)
-        r = relation_append(&possible, actual);
+        r = relation_add_all(&possible, actual);
     if (r == 0)
-        r = relation_append(&possible, unknown);
+        r = relation_add_all(&possible, unknown);
     if (r == 0)
         r = difference_init(&c.gained, model, &sources, actual, expected);
     if (r == 0)
@@ -214,6 +248,29 @@ static int layer_audit(const struct audit_layer *layer, const struct audit_argum
     return r < 0 ? CLI_UNKNOWN : r;
 }
 
+/* A difference that is certain says more than what couldn't be told. */
+static int status_worse(int a, int b)
+{
+    return a == CLI_NO || b == CLI_NO ? CLI_NO : a > b ? a : b;
+}
+
+/* Every layer that was asked for, in the table's order; its exit status. */
+static int layers_audit(struct audit_arguments *arguments, struct buf *body)
+{
+    int status = CLI_YES;
+    for (size_t i = 0; i < ARRAY_SIZE(layers); i++) {
+        if (!(arguments->given.path = arguments->paths[i]))
+            continue;
+        size_t before = body->len;
+        int one = layer_audit(&layers[i], arguments, body);
+        /* What could not be read is not read again for another layer, to be complained of twice. */
+        while (body->len == before && i + 1 < ARRAY_SIZE(layers) && strcmp(layers[i].option, layers[i + 1].option) == 0)
+            i++;
+        status = status_worse(status, one);
+    }
+    return status;
+}
+
 int cli_audit(int argc, char **argv)
 {
     struct audit_arguments arguments = {
@@ -223,7 +280,7 @@ int cli_audit(int argc, char **argv)
     if (status)
         return status - 1;
     cleanup_declaration struct cli_declaration declaration = { 0 };
-    if (!cli_declaration_load(arguments.file, &declaration))
+    if (!arguments.no_declaration && !cli_declaration_load(arguments.file, &declaration))
         return CLI_UNKNOWN;
     arguments.given.declaration = &declaration;
     arguments.given.model = declaration.model;
@@ -231,16 +288,12 @@ int cli_audit(int argc, char **argv)
     cleanup_buf struct buf out;
     buf_init(&body, AUDIT_OUTPUT_MAX);
     buf_init(&out, AUDIT_OUTPUT_MAX);
-    for (size_t i = 0; i < ARRAY_SIZE(layers); i++) {
-        if (!(arguments.given.path = arguments.paths[i]))
-            continue;
-        size_t before = body.len;
-        int one = layer_audit(&layers[i], &arguments, &body);
-        /* What could not be read is not read again for another layer, to be complained of twice. */
-        while (body.len == before && i + 1 < ARRAY_SIZE(layers) && strcmp(layers[i].option, layers[i + 1].option) == 0)
-            i++;
-        /* A difference that is certain says more than what couldn't be told. */
-        status = one == CLI_NO || status == CLI_NO ? CLI_NO : one > status ? one : status;
+    status = layers_audit(&arguments, &body);
+    if (arguments.docker) {
+        struct audit_engine engine = { arguments.docker, arguments.given.host, declaration.model, arguments.json };
+        if (body.len && !arguments.json)
+            buf_append_char(&body, '\n');
+        status = status_worse(status, cli_audit_engine(&engine, &body));
     }
     if (arguments.json)
         buf_printf(&out, "{\"holds\": %s, \"layers\": [\n%.*s]}\n", status == CLI_YES ? "true" : "false", STR_ARG(buf_str(&body)));
