@@ -137,9 +137,9 @@ bool docker_lines_next(struct docker_lines *lines, struct str *piece, struct str
         }
         if (!is_whole)
             continue;
-        lines->is_taken = true;
         part = without_return(part);
         if (part.len > 0) {
+            lines->is_taken = true;
             *ret_line = part;
             return true;
         }
