@@ -32,22 +32,6 @@ static enum kind split_kind(struct str *name)
     return KIND_ANY;
 }
 
-static uint32_t find_host(const struct model *m, struct str name)
-{
-    uint32_t i = 0;
-    while (i < m->n_hosts && !str_equal(m->hosts[i].name.text, name))
-        i++;
-    return i < m->n_hosts ? i : MODEL_NONE;
-}
-
-static uint32_t find_segment(const struct model *m, struct str name)
-{
-    uint32_t i = 0;
-    while (i < m->n_segments && !str_equal(m->segments[i].name.text, name))
-        i++;
-    return i < m->n_segments ? i : MODEL_NONE;
-}
-
 /* The label of the service's only instance, "grafana-roc". Of several, one doesn't stand for the service. */
 static bool is_label_of_only_instance(const struct model *m, const struct model_service *s, struct str label)
 {
@@ -210,8 +194,8 @@ static int read_from(struct resolving *r, struct str text)
         return add_address_asker(r, text, &address);
     if (kind == KIND_ANY && is_binding_name(text))
         return add_bound_askers(r, text);
-    uint32_t host = kind == KIND_ANY || kind == KIND_HOST ? find_host(r->model, name) : MODEL_NONE;
-    uint32_t segment = kind == KIND_ANY || kind == KIND_SEGMENT ? find_segment(r->model, name) : MODEL_NONE;
+    uint32_t host = kind == KIND_ANY || kind == KIND_HOST ? model_find_host(r->model, name) : MODEL_NONE;
+    uint32_t segment = kind == KIND_ANY || kind == KIND_SEGMENT ? model_find_segment(r->model, name) : MODEL_NONE;
     uint32_t service = kind == KIND_ANY || kind == KIND_SERVICE ? find_service(r->model, name) : MODEL_NONE;
     if (host != MODEL_NONE && segment != MODEL_NONE) {
         error_set(r->err, "'%.*s' is a host and a segment; write host/%.*s or segment/%.*s", STR_ARG(name), STR_ARG(name), STR_ARG(name));
@@ -307,7 +291,7 @@ static int add_host(struct resolving *r, uint32_t host)
 /* Hosts that a name stands for, each with everything on it or with one port. */
 static int add_hosts(struct resolving *r, struct str name, enum kind kind, uint8_t protocol, uint16_t port, uint32_t *ret_n)
 {
-    uint32_t host = kind != KIND_SEGMENT ? find_host(r->model, name) : MODEL_NONE, segment = kind != KIND_HOST ? find_segment(r->model, name) : MODEL_NONE;
+    uint32_t host = kind != KIND_SEGMENT ? model_find_host(r->model, name) : MODEL_NONE, segment = kind != KIND_HOST ? model_find_segment(r->model, name) : MODEL_NONE;
     int e = 0;
     *ret_n = 0;
     if (host != MODEL_NONE && segment != MODEL_NONE) {
@@ -392,10 +376,10 @@ static int read_to(struct resolving *r, struct str text)
         return add_address(r, text, &address, protocol, port);
     enum kind kind = is_binding_name(name) ? KIND_ANY : split_kind(&name);
     uint32_t service = kind == KIND_ANY || kind == KIND_SERVICE ? find_service(r->model, name) : MODEL_NONE;
-    bool is_other = find_host(r->model, name) != MODEL_NONE || find_segment(r->model, name) != MODEL_NONE;
+    bool is_other = model_find_host(r->model, name) != MODEL_NONE || model_find_segment(r->model, name) != MODEL_NONE;
     if (service != MODEL_NONE && !port) {
         if (is_other && kind == KIND_ANY) {
-            const char *other = find_host(r->model, name) != MODEL_NONE ? "host" : "segment";
+            const char *other = model_find_host(r->model, name) != MODEL_NONE ? "host" : "segment";
             error_set(r->err, "'%.*s' is a %s and a service; write %s/%.*s or service/%.*s", STR_ARG(name), other, other, STR_ARG(name), STR_ARG(name));
             return -EINVAL;
         }

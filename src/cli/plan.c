@@ -79,13 +79,7 @@ static int options_read(int argc, char **argv, struct plan_options *ret)
 
 static bool is_name_of(const struct model *m, const char *name)
 {
-    for (uint32_t i = 0; i < m->n_segments; i++)
-        if (str_equal(m->segments[i].name.text, str_of(name)))
-            return true;
-    for (uint32_t i = 0; i < m->n_hosts; i++)
-        if (str_equal(m->hosts[i].name.text, str_of(name)))
-            return true;
-    return strcmp(name, "*") == 0;
+    return strcmp(name, "*") == 0 || model_find_segment(m, str_of(name)) != MODEL_NONE || model_find_host(m, str_of(name)) != MODEL_NONE;
 }
 
 /* A name in a pipeline that means nobody would let everything pass: it is an error. */

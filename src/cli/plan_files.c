@@ -28,22 +28,6 @@ static bool is_picture(const struct render_target *target)
     return false;
 }
 
-static uint32_t host_of(const struct model *m, struct str name)
-{
-    uint32_t i = 0;
-    while (i < m->n_hosts && !str_equal(m->hosts[i].name.text, name))
-        i++;
-    return i < m->n_hosts ? i : MODEL_NONE;
-}
-
-static uint32_t surface_of(const struct model *m, struct str name)
-{
-    uint32_t i = 0;
-    while (i < m->n_surfaces && !str_equal(m->surfaces[i].name.text, name))
-        i++;
-    return i < m->n_surfaces ? i : MODEL_NONE;
-}
-
 /* The number of a grant's line says nothing here: one line put in above moves all of them. */
 static void drop_lines(struct buf *text, struct str file)
 {
@@ -73,9 +57,9 @@ static bool write_side(struct rendering *r, const struct cli_declaration *side, 
         .nftables = { .mesh_interface = STR("tailscale0"), .mesh_transport_port = 41641 },
     };
     struct error err;
-    if (host.len && (given.host = host_of(side->model, host)) == MODEL_NONE)
+    if (host.len && (given.host = model_find_host(side->model, host)) == MODEL_NONE)
         return false;
-    if (surface.len && (given.surface = surface_of(side->model, surface)) == MODEL_NONE)
+    if (surface.len && (given.surface = model_find_surface(side->model, surface)) == MODEL_NONE)
         return false;
     int e = target->write(&given, out, &err);
     if (e < 0 && e != -EINVAL)
@@ -119,7 +103,7 @@ static void compare_surfaces(struct rendering *r, const struct render_target *ta
     for (uint32_t i = 0; !r->error && i < a->n_surfaces; i++)
         compare(r, target, host, a->surfaces[i].name.text);
     for (uint32_t i = 0; !r->error && i < b->n_surfaces; i++)
-        if (surface_of(a, b->surfaces[i].name.text) == MODEL_NONE)
+        if (model_find_surface(a, b->surfaces[i].name.text) == MODEL_NONE)
             compare(r, target, host, b->surfaces[i].name.text);
 }
 
@@ -133,7 +117,7 @@ static void compare_target(struct rendering *r, const struct render_target *targ
     for (uint32_t i = 0; !r->error && i < a->n_hosts; i++)
         compare_surfaces(r, target, a->hosts[i].name.text);
     for (uint32_t i = 0; !r->error && i < b->n_hosts; i++)
-        if (host_of(a, b->hosts[i].name.text) == MODEL_NONE)
+        if (model_find_host(a, b->hosts[i].name.text) == MODEL_NONE)
             compare_surfaces(r, target, b->hosts[i].name.text);
 }
 

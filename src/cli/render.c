@@ -310,25 +310,21 @@ static uint32_t near_message(const char *command, const char *kind, struct str n
 uint32_t cli_host_find(const char *command, const struct model *model, struct str name)
 {
     struct str near = STR_NONE;
-    for (uint32_t i = 0; i < model->n_hosts; i++) {
-        if (str_equal(model->hosts[i].name.text, name))
-            return i;
-        if (!near.len && str_distance(model->hosts[i].name.text, name, 2) <= 2)
+    uint32_t found = model_find_host(model, name);
+    for (uint32_t i = 0; found == MODEL_NONE && near.len == 0 && i < model->n_hosts; i++)
+        if (str_distance(model->hosts[i].name.text, name, 2) <= 2)
             near = model->hosts[i].name.text;
-    }
-    return near_message(command, "host", name, near);
+    return found != MODEL_NONE ? found : near_message(command, "host", name, near);
 }
 
 static uint32_t surface_find(const struct model *model, struct str name)
 {
     struct str near = STR_NONE;
-    for (uint32_t i = 0; i < model->n_surfaces; i++) {
-        if (str_equal(model->surfaces[i].name.text, name))
-            return i;
-        if (!near.len && str_distance(model->surfaces[i].name.text, name, 2) <= 2)
+    uint32_t found = model_find_surface(model, name);
+    for (uint32_t i = 0; found == MODEL_NONE && near.len == 0 && i < model->n_surfaces; i++)
+        if (str_distance(model->surfaces[i].name.text, name, 2) <= 2)
             near = model->surfaces[i].name.text;
-    }
-    return near_message("render", "surface", name, near);
+    return found != MODEL_NONE ? found : near_message("render", "surface", name, near);
 }
 
 /* ---- writing ---- */

@@ -68,7 +68,7 @@ static int add_service_instance(struct world *world, uint32_t s, uint32_t host)
         if (service->loopback)
             listen_on_loopback(&instance);
         else
-            listen_on_all(&instance, service->addresses.n ? &service->addresses : &world->model->hosts[host].addresses);
+            listen_on_all(&instance, model_instance_addresses(world->model, service, host));
     } else if (service->where == MODEL_WHERE_UNIX) {
         instance.place = WORLD_UNIX;
         instance.path = service->place.text;

@@ -199,5 +199,29 @@ static inline bool model_runs_on(const struct model_indexes *hosts, uint32_t hos
     return i < hosts->n;
 }
 
+/* Where an instance on that host is dialled. */
+static inline const struct model_prefixes *model_instance_addresses(const struct model *model, const struct model_service *service, uint32_t host)
+{
+    return service->addresses.n ? &service->addresses : &model->hosts[host].addresses;
+}
+
+/* Whether gateways dial its instances on other hosts: what is in a namespace or on a loopback is dialled on its own host only. */
+static inline bool model_is_dialled_over_mesh(const struct model_service *service)
+{
+    return service->kind == MODEL_KIND_WEB && service->where == MODEL_WHERE_HOST && (!service->loopback || service->addresses.n);
+}
+
+/* Of an instance's addresses, whether other hosts dial this one: another host's loopback is not ours. */
+static inline bool model_is_dialled_from_afar(const struct model_service *service, const struct address *address)
+{
+    return !service->addresses.n || !address_is_loopback(address);
+}
+
+/* By its whole name: the number, or MODEL_NONE. */
+uint32_t model_find_host(const struct model *model, struct str name);
+uint32_t model_find_segment(const struct model *model, struct str name);
+uint32_t model_find_surface(const struct model *model, struct str name);
+uint32_t model_find_service(const struct model *model, struct str name);
+
 /* Frees the model and its arena. NULL is fine; returns NULL. */
 struct model *model_free(struct model *model);

@@ -132,7 +132,7 @@ static int add_services(struct collecting *c, enum model_kind kind)
     int r = 0;
     for (uint32_t i = 0; i < m->n_services; i++) {
         const struct model_service *s = &m->services[i];
-        bool is_dialled = kind == MODEL_KIND_WEB && s->where == MODEL_WHERE_HOST && (!s->loopback || s->addresses.n);
+        bool is_dialled = model_is_dialled_over_mesh(s);
         for (uint32_t k = 0; r == 0 && k < s->hosts.n && s->kind == kind && (kind == MODEL_KIND_DIRECT || is_dialled); k++) {
             struct access_object object = { .kind = kind == MODEL_KIND_DIRECT ? ACCESS_DIRECT : ACCESS_INSTANCE, .service = i, .surface = MODEL_NONE,
                                             .host = s->hosts.items[k], .port = s->port };

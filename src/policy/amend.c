@@ -102,26 +102,17 @@ static void append_name(struct buf *out, const char *kind, struct str name)
 
 static bool is_host(const struct model *m, struct str name)
 {
-    for (uint32_t i = 0; i < m->n_hosts; i++)
-        if (str_equal(m->hosts[i].name.text, name))
-            return true;
-    return false;
+    return model_find_host(m, name) != MODEL_NONE;
 }
 
 static bool is_segment(const struct model *m, struct str name)
 {
-    for (uint32_t i = 0; i < m->n_segments; i++)
-        if (str_equal(m->segments[i].name.text, name))
-            return true;
-    return false;
+    return model_find_segment(m, name) != MODEL_NONE;
 }
 
 static bool is_service(const struct model *m, struct str name)
 {
-    for (uint32_t i = 0; i < m->n_services; i++)
-        if (str_equal(m->services[i].name.text, name))
-            return true;
-    return false;
+    return model_find_service(m, name) != MODEL_NONE;
 }
 
 static void append_asker(struct buf *out, const struct model *m, const struct amend_want *want)

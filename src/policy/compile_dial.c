@@ -67,13 +67,13 @@ static void set_addresses(struct image_target *t, const struct model_prefixes *a
         t->addresses[i] = addresses->items[i].address;
 }
 
-/* Another host's loopback is not ours. */
-static void set_addresses_there(struct image_target *t, const struct model_prefixes *addresses)
+/* Of the addresses that it has of its own, those that other hosts dial. */
+static void set_addresses_there(struct image_target *t, const struct model_service *service)
 {
     t->n_addresses = 0;
-    for (uint32_t i = 0; i < addresses->n && t->n_addresses < IMAGE_TARGET_ADDRESSES; i++)
-        if (!address_is_loopback(&addresses->items[i].address))
-            t->addresses[t->n_addresses++] = addresses->items[i].address;
+    for (uint32_t i = 0; i < service->addresses.n && t->n_addresses < IMAGE_TARGET_ADDRESSES; i++)
+        if (model_is_dialled_from_afar(service, &service->addresses.items[i].address))
+            t->addresses[t->n_addresses++] = service->addresses.items[i].address;
 }
 
 static void set_loopback(struct image_target *t)
@@ -115,7 +115,7 @@ static void resolve_host_port(struct block *block, const struct model_service *s
     if (has_own && is_here)
         set_addresses(t, &service->addresses);
     else if (has_own)
-        set_addresses_there(t, &service->addresses);
+        set_addresses_there(t, service);
     else if (service->loopback && is_here)
         set_loopback(t);
     else if (!service->loopback)

@@ -282,12 +282,6 @@ static int add_granted(struct declaring *d, uint32_t grant)
 
 /* ---- gateways to instances ---- */
 
-/* A port of another host: what is in a namespace or on a loopback is dialled on its own host. */
-static bool is_dialled_over_mesh(const struct model_service *service)
-{
-    return service->kind == MODEL_KIND_WEB && service->where == MODEL_WHERE_HOST && (!service->loopback || service->addresses.n);
-}
-
 static int find_needs(struct declaring *d)
 {
     const struct grants *g = d->grants;
@@ -301,7 +295,7 @@ static int find_needs(struct declaring *d)
                 uint32_t s = services->items[k];
                 uint64_t fresh = g->grant_surfaces[i] & g->service_surfaces[s] & ~seen[s];
                 seen[s] |= fresh;
-                for (; fresh && is_dialled_over_mesh(&d->model->services[s]); fresh &= fresh - 1) {
+                for (; fresh && model_is_dialled_over_mesh(&d->model->services[s]); fresh &= fresh - 1) {
                     const struct need need = { i, (uint32_t)__builtin_ctzll(fresh), s };
                     buf_append(&d->needs, str_make((const char *)&need, sizeof need));
                 }
@@ -331,12 +325,12 @@ static int add_need(struct declaring *d, const struct need *need)
     uint32_t reason, source;
     int r = add_reason(d, need->grant, STR(DECLARED_INSTANCE), &reason);
     for (uint32_t k = 0; r == 0 && k < s->hosts.n; k++) {
-        const struct model_prefixes *addresses = s->addresses.n ? &s->addresses : &d->model->hosts[s->hosts.items[k]].addresses;
+        const struct model_prefixes *addresses = model_instance_addresses(d->model, s, s->hosts.items[k]);
         for (uint32_t i = 0; r == 0 && i < addresses->n; i++) {
             const struct address *to = &addresses->items[i].address;
             const struct source_range *whose = sources_find(d->sources, to);
             r = select_gateways(d, need->surface, address_is_v4(to), s->hosts.items[k], whose ? whose->host : MODEL_NONE, &source);
-            if (r == 0 && s->port != 0 && !(s->addresses.n && address_is_loopback(to)))
+            if (r == 0 && s->port != 0 && model_is_dialled_from_afar(s, to))
                 r = add_rule(d, source, to, RELATION_TCP, s->port, reason);
         }
     }

@@ -119,20 +119,20 @@ static void find_first_grants(const struct grants *g, uint32_t surface, uint32_t
 /* Of an instance on another host: where it says that it listens on a loopback, no gateway elsewhere dials it. */
 static void add_instance(struct builder *b, uint32_t host, const struct model_service *s, uint32_t grant)
 {
-    const struct model_prefixes *addresses = s->addresses.n ? &s->addresses : &b->model->hosts[host].addresses;
+    const struct model_prefixes *addresses = model_instance_addresses(b->model, s, host);
     if (b->only_host != MODEL_NONE && b->only_host != host)
         return;
     for (uint32_t i = 0; i < addresses->n; i++)
-        if (!s->addresses.n || !address_is_loopback(&addresses->items[i].address))
+        if (model_is_dialled_from_afar(s, &addresses->items[i].address))
             add(b, &addresses->items[i].address, MODEL_TCP, s->port, grant, FLOW_INSTANCE);
 }
 
-/* The instances that a gateway dials over the mesh: ports of other hosts. What is in a namespace or on a loopback is dialled on its own host. */
+/* The instances that a gateway dials over the mesh: ports of other hosts. */
 static void add_instances(struct builder *b, uint32_t gateway, const uint32_t *first)
 {
     for (uint32_t i = 0; i < b->model->n_services; i++) {
         const struct model_service *s = &b->model->services[i];
-        if (!first[i] || s->where != MODEL_WHERE_HOST || (s->loopback && !s->addresses.n))
+        if (!first[i] || !model_is_dialled_over_mesh(s))
             continue;
         for (uint32_t k = 0; k < s->hosts.n; k++)
             if (s->hosts.items[k] != gateway)

@@ -67,7 +67,7 @@ static const struct address *first_dialled(const struct model_prefixes *addresse
 /* The instance on that host as Caddy dials it. */
 static void upstream_write(const struct model *model, uint32_t gateway, const struct model_service *service, uint32_t host, struct buf *out)
 {
-    const struct model_prefixes *addresses = service->addresses.n ? &service->addresses : &model->hosts[host].addresses;
+    const struct model_prefixes *addresses = model_instance_addresses(model, service, host);
     switch (service->where) {
     case MODEL_WHERE_CONTAINER: buf_printf(out, " %.*s:%u", STR_ARG(service->place.text), service->port); break;
     case MODEL_WHERE_UNIX:
