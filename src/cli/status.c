@@ -109,6 +109,28 @@ static void look_at_certificate(const json_t *certificate, json_t *problems)
         add_problem(problems, "the certificate of %s on %s: %s", name, text_of(certificate, "surface"), trouble);
 }
 
+static void look_at_container(const json_t *container, json_t *problems)
+{
+    const char *status = text_of(container, "status"), *name = text_of(container, "container"), *trouble = text_of(container, "trouble");
+    json_int_t wait_ms = number_of(container, "wait_ms");
+    if (strcmp(status, "waiting") == 0)
+        add_problem(problems, "container %s ends again and again: next look within %lld ms", name, (long long)wait_ms);
+    else if (strcmp(status, "refused") == 0)
+        add_problem(problems, "container %s is not entered: %s", name, trouble);
+    else if (trouble[0])
+        add_problem(problems, "container %s: %s", name, trouble);
+}
+
+static void look_at_engine(const json_t *answer, json_t *problems)
+{
+    const json_t *engine = json_object_get(answer, "engine"), *containers = json_object_get(answer, "containers");
+    bool is_away = strcmp(text_of(engine, "status"), "away") == 0;
+    if (is_away)
+        add_problem(problems, "%s: what runs is served on, what starts is not found", text_of(engine, "trouble"));
+    for (size_t i = 0; i < json_array_size(containers); i++)
+        look_at_container(json_array_get(containers, i), problems);
+}
+
 static json_t *look(json_t *answer)
 {
     json_t *problems = json_array();
@@ -117,6 +139,7 @@ static json_t *look(json_t *answer)
         look_at_role(json_array_get(roles, i), problems);
     for (size_t i = 0; i < json_array_size(certificates); i++)
         look_at_certificate(json_array_get(certificates, i), problems);
+    look_at_engine(answer, problems);
     json_object_set(answer, "problems", problems);
     return problems;
 }
@@ -154,7 +177,7 @@ static void format_confinement(const json_t *role, struct buf *out)
 
 static int rank(const json_t *role)
 {
-    static const char *const order[] = { "parent", "keeper", "broker", "watcher", "logger", "worker" };
+    static const char *const order[] = { "parent", "keeper", "broker", "docker", "watcher", "logger", "worker" };
     size_t i = 0;
     while (i < ARRAY_SIZE(order) && strcmp(order[i], text_of(role, "role")) != 0)
         i++;
@@ -266,6 +289,35 @@ static void show_certificates(const json_t *certificates)
     columns_end(&columns, stdout);
 }
 
+static void show_containers(const json_t *answer)
+{
+    static const char *const heads[] = { "CONTAINER", "STATE", "ID", "SINCE", "STARTS", "", NULL };
+    const json_t *engine = json_object_get(answer, "engine"), *containers = json_object_get(answer, "containers");
+    if (!engine)
+        return;
+    const char *version = text_of(engine, "version");
+    printf("\ncontainers, by the word of %s at %s%s\n", version[0] ? version : "the engine", text_of(engine, "socket"),
+           strcmp(text_of(engine, "status"), "there") == 0 ? "" : " (which is away)");
+    struct columns columns;
+    columns_begin(&columns, heads, cli_colour(stdout));
+    for (size_t i = 0; i < json_array_size(containers); i++) {
+        const json_t *container = json_array_get(containers, i);
+        char text[96], since[32];
+        bool runs = strcmp(text_of(container, "status"), "running") == 0;
+        json_int_t replicas = number_of(container, "replicas");
+        format_duration((json_int_t)time(NULL) - number_of(container, "since"), since);
+        columns_cell(&columns, COLUMNS_PLAIN, text_of(container, "container"));
+        columns_cell(&columns, runs ? COLUMNS_GOOD : COLUMNS_BAD, text_of(container, "status"));
+        columns_cell(&columns, COLUMNS_PLAIN, text_of(container, "id")[0] ? text_of(container, "id") : "-");
+        columns_cell(&columns, COLUMNS_PLAIN, since);
+        snprintf(text, sizeof text, "%lld", (long long)number_of(container, "starts"));
+        columns_cell(&columns, COLUMNS_PLAIN, text);
+        snprintf(text, sizeof text, "the first of %lld replicas", (long long)replicas);
+        columns_cell(&columns, COLUMNS_PLAIN, replicas > 1 ? text : "");
+    }
+    columns_end(&columns, stdout);
+}
+
 /* Mechanisms that are wanted and not to be had, each with the roles that go without. */
 static void show_missing(const json_t *roles)
 {
@@ -299,6 +351,7 @@ static void show(const json_t *answer, const json_t *problems)
         putchar('\n');
         show_certificates(json_object_get(answer, "certificates"));
     }
+    show_containers(answer);
     putchar('\n');
     show_missing(json_object_get(answer, "roles"));
     for (size_t i = 0; i < json_array_size(problems); i++)

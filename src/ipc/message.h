@@ -341,9 +341,10 @@ struct ipc_dial {
 struct ipc_dial_answer {
     struct ipc_header header;
     uint64_t id;
-    int32_t status;              /* 0, or negative errno: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENOENT (unresolved, or no such container runs), -ESTALE (generation no
-                                  * longer held), -EAGAIN (too many of this worker's or this target's dials in flight), -EACCES (a namespace that is
-                                  * none or the host's own), -EPERM (not this surface's; the channel is ended after it) */
+    int32_t status;              /* 0, or negative errno: -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, -ENOENT (unresolved, or no such container
+                                  * runs), -ESTALE (generation no longer held), -EAGAIN (too many of this worker's or this target's dials in
+                                  * flight), -EACCES (a namespace that is none or the host's own), -EPERM (not this surface's; the channel is
+                                  * ended after it) */
     uint32_t unused;
 };
 

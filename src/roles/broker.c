@@ -1,6 +1,7 @@
 /* postern-broker: hands workers established sockets to what their surface may reach, by number. No parser, no name, no address from anyone.
  *
- *   parent ──dial blocks, channels──▶ broker_table, broker_serve ──▶ broker_dial ──▶ broker_netns
+ *   parent ──dial blocks, channels──▶ broker_table, broker_serve ──▶ broker_dial ──▶ broker_netns, broker_container
+ *   docker ──(container, its namespace)──▶ broker_docker ──▶ broker_container
  *   worker ──(generation, target)──▶ broker_serve ──socket──▶ worker */
 #include <errno.h>
 #include <fcntl.h>
@@ -121,9 +122,12 @@ static int take_image(struct broker *broker, int fd, uint64_t generation, uint64
         r = broker_table_take(&broker->table, image, generation, &err);
         if (r)
             role_detach_image(image);
+        else
+            r = broker_containers_follow(&broker->dialer.containers, &broker->table);
     }
     if (r)
-        log_error("the dial block of generation %llu is not taken: %s", (unsigned long long)generation, err.text);
+        log_error("the dial block of generation %llu is not taken: %s", (unsigned long long)generation,
+                  r == -ENOMEM ? strerror(ENOMEM) : err.text);
     return r;
 }
 
@@ -139,6 +143,14 @@ static int answer_image(struct broker *broker, const struct ipc_image *message, 
 
 static int answer_channel(struct broker *broker, const struct ipc_channel *message, int fd)
 {
+    if (message->peer == IPC_ROLE_DOCKER) {
+        int taken = broker_set_docker(broker, fd, message->pid);
+        if (taken) {
+            close(fd);
+            log_error("the docker role's channel is not taken: %s", strerror(-taken));
+        }
+        return 0;
+    }
     int r = message->peer == IPC_ROLE_WORKER ? broker_add_channel(broker, fd, message->surface, message->worker, message->pid) : -EBADMSG;
     if (r) {
         close(fd);
@@ -166,6 +178,12 @@ static int parent_ready(struct broker *broker)
             break;
         case IPC_PARENT_CHANNEL_LOST:
             break; /* the channel's own end tells */
+        case IPC_PARENT_HINTS:
+            r = broker_containers_take_hints(&broker->dialer.containers, fds[0], fds[1]);
+            if (r)
+                log_error("hints for the docker role: %s; containers are found in the order of their names", strerror(-r));
+            r = 0;
+            break;
         default: /* a second START: nothing else passes the table */
             for (size_t i = 0; i < n_fds; i++)
                 close(fds[i]);
@@ -200,6 +218,12 @@ static int serve(struct broker *broker)
             }
             case BROKER_WATCH_CHANNEL:
                 broker_channel_ready(broker, container_of(watch, struct broker_channel, watch), events[i].events, now);
+                break;
+            case BROKER_WATCH_DOCKER:
+                broker_docker_ready(broker, now);
+                break;
+            case BROKER_WATCH_CONTAINER:
+                broker_container_ended(broker, container_of(watch, struct broker_container, watch), now);
                 break;
             case BROKER_WATCH_ATTEMPT:
                 dial_attempt_ready(&broker->dialer, container_of(watch, struct broker_attempt, watch), now);

@@ -18,10 +18,15 @@ static void attempt_close(struct broker_dialer *dialer, struct broker_attempt *a
     attempt->dial->n_under_way--;
 }
 
-static void dial_finish(struct broker_dialer *dialer, struct broker_dial *dial, int status, int socket)
+static void close_attempts(struct broker_dialer *dialer, struct broker_dial *dial)
 {
     for (size_t i = 0; i < IMAGE_TARGET_ADDRESSES; i++)
         attempt_close(dialer, &dial->attempts[i]);
+}
+
+static void dial_finish(struct broker_dialer *dialer, struct broker_dial *dial, int status, int socket)
+{
+    close_attempts(dialer, dial);
     dial->state = DIAL_DONE;
     dial->status = status;
     dial->socket = socket;
@@ -50,13 +55,21 @@ static int socket_check(int fd, bool tcp)
 
 static int socket_make(struct broker_dialer *dialer, const struct broker_dial *dial, int family, int64_t now_ms)
 {
-    if (dial->kind != IMAGE_TARGET_NETNS) {
+    struct broker_netns_entry *entry;
+    if (dial->kind == IMAGE_TARGET_NETNS) {
+        int r = broker_netns_open(&dialer->netns, str_of(dial->path), now_ms, &entry, NULL);
+        if (r)
+            return r;
+    } else if (dial->kind == IMAGE_TARGET_CONTAINER) {
+        struct broker_container *container = broker_container_find(&dialer->containers, dial->container);
+        if (!container || container->state != CONTAINER_HERE)
+            return -ENOENT;
+        entry = &container->space;
+    } else {
         int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         return fd < 0 ? -errno : fd;
     }
-    struct broker_netns_entry *entry;
-    int r = broker_netns_open(&dialer->netns, str_of(dial->path), now_ms, &entry, NULL);
-    return r ? r : broker_netns_socket(&dialer->netns, entry, family, SOCK_STREAM, 0);
+    return broker_netns_socket(&dialer->netns, entry, family, SOCK_STREAM, 0);
 }
 
 /* 0: connected; -EINPROGRESS; other negative errno. */
@@ -81,6 +94,53 @@ static int socket_connect(int fd, const struct broker_dial *dial, const struct b
     return connect(fd, (struct sockaddr *)&to, length) ? -errno : 0;
 }
 
+/* Waits for the container's namespace; whoever looks for it is told. The dial is done where there is nothing to wait for. */
+static void dial_wait(struct broker_dialer *dialer, struct broker_dial *dial, int64_t now_ms)
+{
+    struct broker_container *container = broker_container_find(&dialer->containers, dial->container);
+    close_attempts(dialer, dial);
+    dial->state = DIAL_WAITING;
+    dial->next_ms = INT64_MAX;
+    if (container && container->state == CONTAINER_GONE)
+        dial->next_ms = container->patient_until_ms;
+    if (!container || now_ms >= dial->next_ms || now_ms >= dial->limit_ms)
+        dial_finish(dialer, dial, -ENOENT, -1);
+    else
+        broker_container_hint(&dialer->containers, container);
+}
+
+/* What a connected socket is connected to lived in that namespace; that it is the container, and no other that shared the namespace and
+ * survived it, is so as long as the container's process lives. */
+static void dial_take(struct broker_dialer *dialer, struct broker_dial *dial, int fd, int64_t now_ms)
+{
+    if (dial->kind == IMAGE_TARGET_CONTAINER) {
+        struct broker_container *container = broker_container_find(&dialer->containers, dial->container);
+        if (!container || !broker_container_is_alive(container)) {
+            close(fd);
+            if (container && container->state == CONTAINER_HERE)
+                broker_container_leave(&dialer->containers, container, true, now_ms);
+            dial_wait(dialer, dial, now_ms);
+            return;
+        }
+    }
+    dial_finish(dialer, dial, 0, fd);
+}
+
+/* Everything was tried. A container that has just started may not listen yet; what it has for addresses is looked up again next time. */
+static void dial_fail(struct broker_dialer *dialer, struct broker_dial *dial, int64_t now_ms)
+{
+    struct broker_container *container = dial->kind == IMAGE_TARGET_CONTAINER ? broker_container_find(&dialer->containers, dial->container) : NULL;
+    if (container && container->state == CONTAINER_HERE) {
+        container->space.routes_ms = 0;
+        if (dial->status == -ECONNREFUSED && now_ms < container->patient_until_ms && now_ms + DIAL_STARTING_RETRY_MS < dial->limit_ms) {
+            dial->n_tried = 0;
+            dial->next_ms = now_ms + DIAL_STARTING_RETRY_MS;
+            return;
+        }
+    }
+    dial_finish(dialer, dial, dial->status, -1);
+}
+
 /* Starts attempts until one is under way or none is left; then, with none under way, the dial is done. */
 static void attempt_next(struct broker_dialer *dialer, struct broker_dial *dial, int64_t now_ms)
 {
@@ -103,7 +163,7 @@ static void attempt_next(struct broker_dialer *dialer, struct broker_dial *dial,
             r = r == -EINPROGRESS && checked == -ENOTCONN ? r : checked;
         }
         if (r == 0) {
-            dial_finish(dialer, dial, 0, TAKE_FD(fd));
+            dial_take(dialer, dial, TAKE_FD(fd), now_ms);
             return;
         }
         if (r == -EINPROGRESS) {
@@ -119,7 +179,43 @@ static void attempt_next(struct broker_dialer *dialer, struct broker_dial *dial,
         dial->status = r;
     }
     if (dial->state == DIAL_CONNECTING && dial->n_under_way == 0)
-        dial_finish(dialer, dial, dial->status, -1);
+        dial_fail(dialer, dial, now_ms);
+}
+
+static int find_routes(struct broker_dialer *dialer, struct broker_dial *dial, struct broker_netns_entry *entry, int64_t now_ms, struct error *err)
+{
+    if (!dial->finds_routes)
+        return 0;
+    int r = broker_netns_find_routes(&dialer->netns, entry, dial->sources, now_ms);
+    if (r == -EADDRNOTAVAIL)
+        error_set(err, "%s has only its loopback, and this gateway no mesh address to dial it from; give the host an address: or say "
+                       "loopback: true",
+                  dial->path);
+    if (r)
+        return r;
+    dial->n_routes = entry->n_routes;
+    memcpy(dial->routes, entry->routes, sizeof dial->routes);
+    return 0;
+}
+
+/* From the start, or from waiting, to the first attempt. */
+static void dial_container(struct broker_dialer *dialer, struct broker_dial *dial, int64_t now_ms, struct error *err)
+{
+    struct broker_container *container = broker_container_find(&dialer->containers, dial->container);
+    if (!container || container->state != CONTAINER_HERE) {
+        dial_wait(dialer, dial, now_ms);
+        return;
+    }
+    close_attempts(dialer, dial);
+    dial->state = DIAL_CONNECTING;
+    dial->n_tried = 0;
+    dial->next_ms = INT64_MAX;
+    dial->status = -EHOSTUNREACH;
+    int r = find_routes(dialer, dial, &container->space, now_ms, err);
+    if (r)
+        dial_finish(dialer, dial, r, -1);
+    else
+        attempt_next(dialer, dial, now_ms);
 }
 
 static int dial_prepare(struct broker_dialer *dialer, struct broker_dial *dial, const struct image_target *target, struct image image,
@@ -133,27 +229,14 @@ static int dial_prepare(struct broker_dialer *dialer, struct broker_dial *dial, 
         str_copy(dial->path, sizeof dial->path, path);
         dial->n_routes = 1;
         return 0;
-    case IMAGE_TARGET_NETNS: {
+    case IMAGE_TARGET_NETNS:
+    case IMAGE_TARGET_CONTAINER:
         if (path.len == 0 || path.len >= sizeof dial->path)
             return -ENAMETOOLONG;
         str_copy(dial->path, sizeof dial->path, path);
-        struct broker_netns_entry *entry;
-        int r = broker_netns_open(&dialer->netns, path, now_ms, &entry, err);
-        if (r)
-            return r;
-        if (target->n_addresses > 0)
-            break;
-        r = broker_netns_find_routes(&dialer->netns, entry, target->sources);
-        if (r == -EADDRNOTAVAIL)
-            error_set(err, "%s has only its loopback, and this gateway no mesh address to dial it from; give the host an address: or say "
-                           "loopback: true",
-                      dial->path);
-        if (r)
-            return r;
-        dial->n_routes = entry->n_routes;
-        memcpy(dial->routes, entry->routes, sizeof dial->routes);
-        return 0;
-    }
+        dial->finds_routes = target->n_addresses == 0;
+        memcpy(dial->sources, target->sources, sizeof dial->sources);
+        break;
     case IMAGE_TARGET_ADDRESS:
         break;
     default:
@@ -161,7 +244,11 @@ static int dial_prepare(struct broker_dialer *dialer, struct broker_dial *dial, 
     }
     for (uint32_t i = 0; i < target->n_addresses && i < IMAGE_TARGET_ADDRESSES; i++)
         dial->routes[dial->n_routes++] = (struct broker_route){ .address = target->addresses[i] };
-    return 0;
+    if (target->kind != IMAGE_TARGET_NETNS)
+        return 0;
+    struct broker_netns_entry *entry;
+    int r = broker_netns_open(&dialer->netns, path, now_ms, &entry, err);
+    return r ? r : find_routes(dialer, dial, entry, now_ms, err);
 }
 
 void dial_start(struct broker_dialer *dialer, struct broker_dial *dial, const struct image_target *target, struct image image,
@@ -171,6 +258,8 @@ void dial_start(struct broker_dialer *dialer, struct broker_dial *dial, const st
     dial->kind = target->kind;
     dial->port = target->port;
     dial->identity = target->identity;
+    dial->container = target->container;
+    dial->finds_routes = false;
     dial->limit_ms = now_ms + DIAL_LIMIT_MS;
     dial->next_ms = INT64_MAX;
     dial->n_routes = dial->n_tried = dial->n_under_way = 0;
@@ -181,8 +270,16 @@ void dial_start(struct broker_dialer *dialer, struct broker_dial *dial, const st
     int r = dial_prepare(dialer, dial, target, image, now_ms, err);
     if (r)
         dial_finish(dialer, dial, r, -1);
+    else if (dial->kind == IMAGE_TARGET_CONTAINER)
+        dial_container(dialer, dial, now_ms, err);
     else
         attempt_next(dialer, dial, now_ms);
+}
+
+void dial_container_changed(struct broker_dialer *dialer, struct broker_dial *dial, uint64_t container, int64_t now_ms)
+{
+    if (dial->kind == IMAGE_TARGET_CONTAINER && dial->container == container && (dial->state == DIAL_WAITING || dial->state == DIAL_CONNECTING))
+        dial_container(dialer, dial, now_ms, NULL);
 }
 
 void dial_attempt_ready(struct broker_dialer *dialer, struct broker_attempt *attempt, int64_t now_ms)
@@ -194,7 +291,7 @@ void dial_attempt_ready(struct broker_dialer *dialer, struct broker_attempt *att
     if (r == 0) {
         epoll_ctl(dialer->epoll, EPOLL_CTL_DEL, attempt->fd, NULL);
         dial->n_under_way--;
-        dial_finish(dialer, dial, 0, TAKE_FD(attempt->fd));
+        dial_take(dialer, dial, TAKE_FD(attempt->fd), now_ms);
         return;
     }
     if (r == -ENOTCONN)
@@ -206,6 +303,8 @@ void dial_attempt_ready(struct broker_dialer *dialer, struct broker_attempt *att
 
 void dial_tick(struct broker_dialer *dialer, struct broker_dial *dial, int64_t now_ms)
 {
+    if (dial->state == DIAL_WAITING && (now_ms >= dial->limit_ms || now_ms >= dial->next_ms))
+        dial_finish(dialer, dial, -ENOENT, -1);
     if (dial->state != DIAL_CONNECTING)
         return;
     if (now_ms >= dial->limit_ms) {

@@ -2,8 +2,11 @@
  *
  *            dial_start                    first connect done, by either
  *   (free) ───────────▶ CONNECTING ────────────────────────────────────▶ DONE ──▶ taken by the caller, dial_end ──▶ (free)
- *                        │  ▲   attempt_next: this one failed, or 250 ms have passed
- *                        └──┘
+ *      │                 │  ▲  │ ▲  attempt_next: this one failed, or 250 ms have passed
+ *      │                 │  │  └─┘
+ *      │ not there (yet) │  │ it came          WAITING: for a container's namespace, as long as the limit or the container's own allows;
+ *      └──▶ WAITING ◀────┘──┘                   in it are also those whose container ended before they were connected
+ *
  * Addresses are tried in the target's order, each given 250 ms alone (RFC 8305 section 5), all of them 3 s together. */
 #pragma once
 
@@ -13,15 +16,11 @@
 
 #include "base/error.h"
 #include "policy/image.h"
+#include "roles/broker_container.h"
 #include "roles/broker_netns.h"
+#include "roles/broker_watch.h"
 
-enum { DIAL_FALLBACK_MS = 250, DIAL_LIMIT_MS = 3000, DIAL_UNIX_RETRY_MS = 20 };
-
-/* First member of whatever the event loop watches. */
-enum broker_watch_kind { BROKER_WATCH_PARENT, BROKER_WATCH_CHANNEL, BROKER_WATCH_ATTEMPT };
-struct broker_watch {
-    enum broker_watch_kind kind;
-};
+enum { DIAL_FALLBACK_MS = 250, DIAL_LIMIT_MS = 3000, DIAL_UNIX_RETRY_MS = 20, DIAL_STARTING_RETRY_MS = 20 };
 
 struct broker_attempt {
     struct broker_watch watch;
@@ -29,7 +28,7 @@ struct broker_attempt {
     struct broker_dial *dial;
 };
 
-enum broker_dial_state { DIAL_FREE, DIAL_CONNECTING, DIAL_DONE };
+enum broker_dial_state { DIAL_FREE, DIAL_WAITING, DIAL_CONNECTING, DIAL_DONE };
 
 struct broker_dial {
     enum broker_dial_state state;
@@ -40,6 +39,9 @@ struct broker_dial {
     int64_t limit_ms, next_ms;  /* give up; start the next attempt */
     uint32_t kind;              /* enum image_target_kind */
     uint16_t port;
+    uint64_t container;         /* CONTAINER: its number */
+    bool finds_routes;          /* the namespace's own addresses, from these sources: */
+    struct address sources[2];
     unsigned n_routes, n_tried, n_under_way;
     int status;                 /* DONE: 0, or negative errno */
     int socket;                 /* DONE with status 0: established, owned until taken */
@@ -51,6 +53,7 @@ struct broker_dial {
 struct broker_dialer {
     int epoll;
     struct broker_netns netns;
+    struct broker_containers containers;
 };
 
 /* Begins; where it can be told at once the state is DONE on return. err is set where an operator has something to mend. */
@@ -58,6 +61,8 @@ void dial_start(struct broker_dialer *dialer, struct broker_dial *dial, const st
                 int64_t now_ms, struct error *err);
 /* An attempt's descriptor is ready. */
 void dial_attempt_ready(struct broker_dialer *dialer, struct broker_attempt *attempt, int64_t now_ms);
+/* A container came, changed or went: a dial of it waits, or begins anew. Nothing happens to others. */
+void dial_container_changed(struct broker_dialer *dialer, struct broker_dial *dial, uint64_t container, int64_t now_ms);
 /* Time has passed: starts what is due, gives up at the limit. */
 void dial_tick(struct broker_dialer *dialer, struct broker_dial *dial, int64_t now_ms);
 /* Closes all it holds, the established socket too unless taken (socket set to -1). The state is FREE then. */

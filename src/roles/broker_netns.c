@@ -23,7 +23,7 @@ int broker_netns_init(struct broker_netns *netns)
 {
     netns->n_held = 0;
     for (size_t i = 0; i < BROKER_NETNS_CACHE; i++)
-        netns->entries[i].fd = -1;
+        netns->named[i].entry.fd = -1;
     struct stat st;
     netns->home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
     if (netns->home < 0)
@@ -52,7 +52,7 @@ int broker_netns_expire(struct broker_netns *netns, int64_t now_ms)
         return -1;
     int64_t next_ms = -1;
     for (size_t i = 0; i < BROKER_NETNS_CACHE; i++) {
-        struct broker_netns_entry *entry = &netns->entries[i];
+        struct broker_netns_entry *entry = &netns->named[i].entry;
         if (entry->fd < 0)
             continue;
         int64_t left_ms = entry->opened_ms + BROKER_NETNS_HELD_MS - now_ms;
@@ -62,6 +62,24 @@ int broker_netns_expire(struct broker_netns *netns, int64_t now_ms)
             next_ms = left_ms;
     }
     return (int)next_ms;
+}
+
+int broker_netns_check(const struct broker_netns *netns, int fd, const char *name, struct stat *ret_st, struct error *err)
+{
+    struct statfs fs;
+    struct stat st;
+    if (fstatfs(fd, &fs) || fstat(fd, &st))
+        return -errno;
+    if (fs.f_type != NSFS_MAGIC || ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET) {
+        error_set(err, "%s is %s", name, fs.f_type == NSFS_MAGIC ? "a namespace, but not a network namespace" : "not a network namespace");
+        return -EACCES;
+    }
+    if (st.st_dev == netns->home_dev && st.st_ino == netns->home_ino) {
+        error_set(err, "%s is the gateway's own network namespace; a service on the host is declared with host: and port:", name);
+        return -EACCES;
+    }
+    *ret_st = st;
+    return 0;
 }
 
 /* Opens what the path names, through an O_PATH descriptor first: opening a device or a pipe would already do something to it. */
@@ -90,19 +108,8 @@ static int namespace_open(const struct broker_netns *netns, const char *path, st
                   path, strerror(-r));
         return r;
     }
-    if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET) {
-        error_set(err, "%s is a namespace, but not a network namespace", path);
-        return -EACCES;
-    }
-    struct stat st;
-    if (fstat(fd, &st))
-        return -errno;
-    if (st.st_dev == netns->home_dev && st.st_ino == netns->home_ino) {
-        error_set(err, "%s is the gateway's own network namespace; a service on the host is declared with host: and port:", path);
-        return -EACCES;
-    }
-    *ret_st = st;
-    return TAKE_FD(fd);
+    int r = broker_netns_check(netns, fd, path, ret_st, err);
+    return r ? r : TAKE_FD(fd);
 }
 
 int broker_netns_open(struct broker_netns *netns, struct str path, int64_t now_ms, struct broker_netns_entry **ret, struct error *err)
@@ -110,29 +117,29 @@ int broker_netns_open(struct broker_netns *netns, struct str path, int64_t now_m
     if (path.len == 0 || path.len >= BROKER_NETNS_PATH_MAX || memchr(path.ptr, 0, path.len))
         return -ENAMETOOLONG;
 
-    struct broker_netns_entry *slot = &netns->entries[0];
-    struct broker_netns_entry *found = NULL;
+    struct broker_netns_named *slot = &netns->named[0], *found = NULL;
     for (size_t i = 0; i < BROKER_NETNS_CACHE && !found; i++) {
-        struct broker_netns_entry *entry = &netns->entries[i];
-        if (entry->fd >= 0 && str_equal(str_of(entry->path), path))
-            found = entry;
-        else if (slot->fd >= 0 && (entry->fd < 0 || entry->opened_ms < slot->opened_ms))
-            slot = entry;
+        struct broker_netns_named *named = &netns->named[i];
+        if (named->entry.fd >= 0 && str_equal(str_of(named->path), path))
+            found = named;
+        else if (slot->entry.fd >= 0 && (named->entry.fd < 0 || named->entry.opened_ms < slot->entry.opened_ms))
+            slot = named;
     }
     if (found) {
         /* The held descriptor pins its inode number: equal means the same namespace. Once a millisecond tells as much as at each use. */
+        struct broker_netns_entry *entry = &found->entry;
         struct stat st;
-        if (found->checked_ms == now_ms) {
-            *ret = found;
+        if (entry->checked_ms == now_ms) {
+            *ret = entry;
             return 0;
         }
         int r = stat(found->path, &st) ? -errno : 0;
-        if (r == 0 && st.st_dev == found->dev && st.st_ino == found->ino && now_ms - found->opened_ms < BROKER_NETNS_HELD_MS) {
-            found->checked_ms = now_ms;
-            *ret = found;
+        if (r == 0 && st.st_dev == entry->dev && st.st_ino == entry->ino && now_ms - entry->opened_ms < BROKER_NETNS_HELD_MS) {
+            entry->checked_ms = now_ms;
+            *ret = entry;
             return 0;
         }
-        entry_drop(netns, found);
+        entry_drop(netns, entry);
         if (r)
             return r;
         slot = found;
@@ -144,15 +151,11 @@ int broker_netns_open(struct broker_netns *netns, struct str path, int64_t now_m
     int fd = namespace_open(netns, name, &st, err);
     if (fd < 0)
         return fd;
-    entry_drop(netns, slot);
-    slot->fd = fd;
-    slot->dev = st.st_dev;
-    slot->ino = st.st_ino;
-    slot->opened_ms = slot->checked_ms = now_ms;
-    slot->routes_known = false;
+    entry_drop(netns, &slot->entry);
+    slot->entry = (struct broker_netns_entry){ .fd = fd, .dev = st.st_dev, .ino = st.st_ino, .opened_ms = now_ms, .checked_ms = now_ms };
     memcpy(slot->path, name, sizeof name);
     netns->n_held++;
-    *ret = slot;
+    *ret = &slot->entry;
     return 0;
 }
 
@@ -299,12 +302,13 @@ static int change_loopback(int netlink, uint16_t type, const struct address *add
     return r == -EEXIST || r == -EADDRNOTAVAIL ? 0 : r;
 }
 
-int broker_netns_find_routes(struct broker_netns *netns, struct broker_netns_entry *entry, const struct address sources[static 2])
+int broker_netns_find_routes(struct broker_netns *netns, struct broker_netns_entry *entry, const struct address sources[static 2], int64_t now_ms)
 {
     static const struct address loopbacks[2] = { { { [10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1 } }, { { [15] = 1 } } };
 
-    if (entry->routes_known)
+    if (entry->routes_ms && now_ms - entry->routes_ms < BROKER_NETNS_HELD_MS)
         return 0;
+    entry->routes_ms = 0;
     cleanup_close int netlink = broker_netns_socket(netns, entry, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
     if (netlink < 0)
         return netlink;
@@ -317,7 +321,7 @@ int broker_netns_find_routes(struct broker_netns *netns, struct broker_netns_ent
 
     entry->n_routes = 0;
     for (unsigned i = 0; i < seen.n; i++)
-        entry->routes[entry->n_routes++] = (struct broker_route){ .address = seen.addresses[i] };
+        entry->routes[entry->n_routes++] = (struct broker_route){ .address = seen.addresses[i], .source = seen.addresses[i], .has_source = true };
     for (size_t i = 0; i < 2; i++) {
         if (!source_given(&sources[i]))
             continue;
@@ -337,6 +341,6 @@ int broker_netns_find_routes(struct broker_netns *netns, struct broker_netns_ent
     }
     if (entry->n_routes == 0)
         return -EADDRNOTAVAIL;
-    entry->routes_known = true;
+    entry->routes_ms = now_ms;
     return 0;
 }

@@ -15,6 +15,8 @@ int broker_init(struct broker *broker)
         return -errno;
     for (size_t i = 0; i < BROKER_CHANNELS_MAX; i++)
         broker->channels[i] = (struct broker_channel){ .watch = { BROKER_WATCH_CHANNEL }, .fd = -1 };
+    broker->docker = (struct broker_docker){ .watch = { BROKER_WATCH_DOCKER }, .fd = -1 };
+    broker_containers_init(&broker->dialer.containers, broker->dialer.epoll);
     broker->said_ms = INT64_MIN / 2;
     broker->pool = calloc(BROKER_DIALS_MAX, sizeof *broker->pool);
     if (!broker->pool)
@@ -228,6 +230,7 @@ check_end:
 int broker_turn(struct broker *broker, int64_t now_ms)
 {
     int64_t sleep_ms = broker_netns_expire(&broker->dialer.netns, now_ms);
+    broker_containers_bury(&broker->dialer.containers);
     if (broker->n_in_flight == 0)
         return (int)sleep_ms;
     for (size_t i = 0; i < BROKER_CHANNELS_MAX; i++) {
@@ -240,7 +243,7 @@ int broker_turn(struct broker *broker, int64_t now_ms)
         if (done && !channel_answer(broker, channel))
             continue;
         for (const struct broker_dial *dial = channel->dials; dial; dial = dial->next) {
-            if (dial->state != DIAL_CONNECTING)
+            if (dial->state != DIAL_CONNECTING && dial->state != DIAL_WAITING)
                 continue;
             int64_t left_ms = (dial->next_ms < dial->limit_ms ? dial->next_ms : dial->limit_ms) - now_ms;
             if (sleep_ms < 0 || left_ms < sleep_ms)

@@ -28,10 +28,17 @@ struct broker_channel {
     struct ipc_dial_answer refusal;
 };
 
+struct broker_docker {
+    struct broker_watch watch;
+    int fd;                          /* -1: none */
+    int32_t pid;
+};
+
 struct broker {
     struct broker_dialer dialer;
     struct broker_table table;
     struct broker_channel channels[BROKER_CHANNELS_MAX];
+    struct broker_docker docker;
     struct broker_dial *pool;        /* BROKER_DIALS_MAX */
     struct broker_dial *free;
     unsigned n_in_flight;
@@ -46,5 +53,11 @@ int broker_init(struct broker *broker) must_check;
  * are too many; the descriptor is the broker's on success only. */
 int broker_add_channel(struct broker *broker, int fd, uint32_t surface, uint32_t worker, int32_t pid) must_check;
 void broker_channel_ready(struct broker *broker, struct broker_channel *channel, uint32_t events, int64_t now_ms);
+/* Takes the docker role's channel, in the place of its predecessor's: what that one still said is void. What it gave stays. 0 or negative
+ * errno; the descriptor is the broker's on success only. */
+int broker_set_docker(struct broker *broker, int fd, int32_t pid) must_check;
+void broker_docker_ready(struct broker *broker, int64_t now_ms);
+/* A container's process has ended. */
+void broker_container_ended(struct broker *broker, struct broker_container *container, int64_t now_ms);
 /* Answers what is done, moves on what is due; returns how long the loop may sleep, or -1. */
 int broker_turn(struct broker *broker, int64_t now_ms);

@@ -52,8 +52,8 @@ struct docker_board_offer {
     char trouble[120];
 };
 
-struct docker_board {
-    uint32_t stamp;                 /* of the engine's fields */
+struct docker_board_head {
+    uint32_t stamp;
     uint32_t engine;                /* enum docker_board_engine */
     uint64_t since;
     uint32_t n_containers, n_offers; /* entries in use; those past the end are counted but not shown */
@@ -62,6 +62,10 @@ struct docker_board {
     char version[64];
     char socket[128];
     char trouble[192];
+};
+
+struct docker_board {
+    struct docker_board_head head;
     struct docker_board_container containers[DOCKER_BOARD_CONTAINERS];
     struct docker_board_offer offers[DOCKER_BOARD_OFFERS];
 };

@@ -86,13 +86,13 @@ static void on_certificate_state(struct parent *parent, const struct ipc_certifi
         child_send(parent, watcher, state, NULL, 0);
 }
 
-/* What no worker sends, a worker sent that is not itself any more: it loses all it had, not only that channel. */
+/* What no worker (or docker role) sends, one sent that is not itself any more: it loses all it had, not only that channel. */
 static void on_offence(struct parent *parent, const struct child *accuser, const struct ipc_offence *offence)
 {
     struct error why;
     error_set(&why, "the %s ended its channel: %s", ipc_role_name(accuser->role), offence->why);
     for (struct child *child = parent->children; child; child = child->next)
-        if (child->role == IPC_ROLE_WORKER && child->pid == offence->pid)
+        if ((child->role == IPC_ROLE_WORKER || child->role == IPC_ROLE_DOCKER) && child->pid == offence->pid)
             child_kill(child, why.text);
 }
 

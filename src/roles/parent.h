@@ -316,7 +316,8 @@ struct parent {
 };
 
 int64_t parent_now_ms(void);
-/* The uid a role runs as; 0: what the parent is. docs: base + 1 keeper, 2 broker, 3 watcher, 4 logger, 5 compiler, 6 acme, 7 docker, 16 + n surface n's workers. */
+/* The uid a role runs as; 0: what the parent is. docs: base + 1 keeper, 2 broker, 3 watcher, 4 logger, 5 compiler, 6 acme, 7 docker, 16 + n
+ * surface n's workers. */
 uint32_t parent_uid_of(const struct parent *parent, enum ipc_role role, uint32_t surface);
 /* Of postern-acme, which the keeper starts. */
 uint32_t parent_uid_of_acme(const struct parent *parent);

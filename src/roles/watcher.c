@@ -158,6 +158,8 @@ static int take_message(struct watcher *watcher, const struct ipc_buffer *buffer
         return 0;
     case IPC_PARENT_METRICS_PAGE:
         return watcher_take_page(&watcher->state, message, fds[0], now_ms());
+    case IPC_PARENT_BOARD:
+        return watcher_take_board(&watcher->state, fds[0]);
     case IPC_KEEPER_STATE:
         watcher_take_certificate(&watcher->state, message);
         return 0;

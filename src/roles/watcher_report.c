@@ -133,7 +133,9 @@ void watcher_report_status(struct watcher_state *state, int64_t now_ms, struct b
         put_text(out, "trouble", str_of(certificate->trouble));
         buf_append_char(out, '}');
     }
-    buf_append(out, STR("]}\n"));
+    buf_append_char(out, ']');
+    watcher_report_board(state, out);
+    buf_append(out, STR("}\n"));
 }
 
 /* ---- metrics ---- */

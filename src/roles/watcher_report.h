@@ -9,5 +9,7 @@
 enum { WATCHER_REPORT_MAX = 4 * 1024 * 1024 };
 
 void watcher_report_status(struct watcher_state *state, int64_t now_ms, struct buf *out);
+/* Members "engine", "containers" and "offers" of the status, each after a comma; nothing where no container is declared. */
+void watcher_report_board(const struct watcher_state *state, struct buf *out);
 /* docs/metrics.md lists what is in it. */
 void watcher_report_metrics(struct watcher_state *state, int64_t now_ms, struct buf *out);

@@ -9,6 +9,7 @@
 #include "ipc/message.h"
 #include "ipc/metrics.h"
 #include "policy/image.h"
+#include "roles/docker_board.h"
 
 enum {
     WATCHER_ROLES_MAX = 512,
@@ -40,6 +41,7 @@ struct watcher_state {
     struct ipc_certificate_state certificates[WATCHER_CERTIFICATES_MAX];
     uint32_t n_certificates;
     struct image plan;               /* header NULL: none yet */
+    const struct docker_board *board; /* of the docker role; NULL: there is none */
     uint64_t generation;
     char revision[IMAGE_REVISION_SIZE];
     uint64_t n_reloads[3];           /* by ipc_reload_result.status */
@@ -50,6 +52,8 @@ void watcher_take_role(struct watcher_state *state, const struct ipc_role_state 
 /* Maps a worker's page read-only; the descriptor stays the caller's. 0 or negative errno. */
 int watcher_take_page(struct watcher_state *state, const struct ipc_metrics_page *message, int fd, int64_t now_ms) must_check;
 void watcher_take_certificate(struct watcher_state *state, const struct ipc_certificate_state *certificate);
+/* Maps the docker role's board read-only; the descriptor stays the caller's. 0 or negative errno. */
+int watcher_take_board(struct watcher_state *state, int fd) must_check;
 /* The plan in force (attached; owned from here on). Forgets certificates of surfaces that it doesn't have. */
 void watcher_take_plan(struct watcher_state *state, struct image plan);
 void watcher_take_result(struct watcher_state *state, const struct ipc_reload_result *result);

@@ -26,8 +26,8 @@ HOSTS = {
 
 
 class Gateway:
-    def __init__(self, directory, services=None, grants=None, surfaces=None, wait=True, **top):
-        """services: name to Standin or to what the declaration says. grants: default clients to everything over main, ai to nothing.
+    def __init__(self, directory, services=None, grants=None, surfaces=None, wait=True, engine=None, **top):
+        """engine: the socket of the Docker engine that has its containers (by default a directory of namespaces). services: name to Standin or to what the declaration says. grants: default clients to everything over main, ai to nothing.
         surfaces: name to settings without a port (main and agents by default). Whatever else: top-level keys of the declaration."""
         self.directory = str(directory)
         self.run_directory, self.state_directory = os.path.join(self.directory, "run"), os.path.join(self.directory, "state")
@@ -45,6 +45,7 @@ class Gateway:
         self.file = os.path.join(self.directory, "postern.yml")
         self.log_file = os.path.join(self.directory, "access.log")
         self.ca = os.path.join(self.directory, "ca.pem")
+        self.engine = engine
         self.server = ADDRESS
         self.domain = top.get("domain", DOMAIN)
         self.port = {}
@@ -60,7 +61,8 @@ class Gateway:
         """A declaration (a dict) for this gateway's ports: for declare() and reload()."""
         if grants is None:
             grants = [{"from": "clients", "to": "*", "over": next(iter(self.surfaces))}] if services else []
-        return {"postern": 1, "domain": self.domain, "segments": {"clients": {}, "prod": {}, "ai": {}}, "hosts": HOSTS,
+        hosts = {**HOSTS, "gw": {**HOSTS["gw"], "docker": self.engine}} if self.engine else HOSTS
+        return {"postern": 1, "domain": self.domain, "segments": {"clients": {}, "prod": {}, "ai": {}}, "hosts": hosts,
                 "surfaces": self.surfaces, "log": {"to": self.log_file},
                 "services": {name: service.declaration() if isinstance(service, Standin) else service for name, service in services.items()},
                 "grants": grants, **top}
@@ -89,7 +91,8 @@ class Gateway:
         """options: more of postern run's, for this start."""
         self.declare(self.declaration)
         self.process = Process("gateway", [POSTERN, "run", "-f", self.file, "--host", "gw", "--run-directory", self.run_directory,
-                                           "--state-directory", self.state_directory, "--container-directory", self.container_directory, *options],
+                                           "--state-directory", self.state_directory,
+                                           *(() if self.engine else ("--container-directory", self.container_directory)), *options],
                                self.directory)
         if wait:
             self.wait_ready()
