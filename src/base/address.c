@@ -44,25 +44,10 @@ bool address_prefix_parse(struct str text, struct address_prefix *ret)
     return true;
 }
 
-bool address_is_v4(const struct address *address)
-{
-    return memcmp(address->bytes, mapped, sizeof mapped) == 0;
-}
-
 bool address_is_loopback(const struct address *address)
 {
     static const uint8_t one[16] = { [15] = 1 };
     return address_is_v4(address) ? address->bytes[12] == 127 : memcmp(address->bytes, one, sizeof one) == 0;
-}
-
-bool address_equal(const struct address *a, const struct address *b)
-{
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
-}
-
-int address_compare(const struct address *a, const struct address *b)
-{
-    return memcmp(a->bytes, b->bytes, sizeof a->bytes);
 }
 
 struct address address_mask(const struct address *address, unsigned bits)
@@ -78,7 +63,7 @@ struct address address_mask(const struct address *address, unsigned bits)
 bool address_prefix_contains(const struct address_prefix *prefix, const struct address *address)
 {
     struct address masked = address_mask(address, prefix->bits);
-    return address_equal(&masked, &prefix->address);
+    return address_equal(&masked, &prefix->address) && (prefix->bits >= 96 || !address_is_v4(address));
 }
 
 /* By hand: it is asked for with every request, and libc's goes through printf. */

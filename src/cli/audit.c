@@ -173,24 +173,6 @@ static void json_write(struct buf *out, const struct audit_layer *layer, const s
     buf_append_char(out, '}');
 }
 
-static int relation_add_all(struct relation *to, const struct relation *from)
-{
-    for (uint32_t i = 0; i < relation_n_rules(from); i++) {
-        struct relation_rule rule = *relation_rule(from, i);
-        struct relation_selector source = relation_selector(from, rule.source), destination = relation_selector(from, rule.destination);
-        int r = relation_add_selector(to, source.items, source.n, &rule.source);
-        if (r == 0)
-            r = relation_add_selector(to, destination.items, destination.n, &rule.destination);
-        if (r == 0)
-            r = relation_add_reason(to, *relation_reason(from, rule.reason), &rule.reason);
-        if (r == 0)
-            r = relation_add_rule(to, &rule);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
 /* What can't be told is neither gained nor lost. */
 static int relations_compare(const struct audit_layer *layer, const struct audit_arguments *arguments, const struct relation *expected,
                              const struct relation *actual, const struct relation *unknown, struct buf *out)
@@ -205,9 +187,9 @@ static int relations_compare(const struct audit_layer *layer, const struct audit
     relation_init(&possible);
     int r = sources_init(&sources, model, &arena);
     if (r == 0)
-        r = relation_add_all(&possible, actual);
+        r = relation_append(&possible, actual);
     if (r == 0)
-        r = relation_add_all(&possible, unknown);
+        r = relation_append(&possible, unknown);
     if (r == 0)
         r = difference_init(&c.gained, model, &sources, actual, expected);
     if (r == 0)

@@ -15,6 +15,7 @@ struct cli_command {
 
 /* Subcommands, one file each: cli/NAME.c. */
 int cli_access(int argc, char **argv);
+int cli_apply(int argc, char **argv);
 int cli_audit(int argc, char **argv);
 int cli_ca(int argc, char **argv);
 int cli_check(int argc, char **argv);
@@ -27,6 +28,7 @@ int cli_reload(int argc, char **argv);
 int cli_render(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_status(int argc, char **argv);
+int cli_unapply(int argc, char **argv);
 int cli_upgrade(int argc, char **argv);
 int cli_why(int argc, char **argv);
 

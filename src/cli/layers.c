@@ -59,18 +59,10 @@ static int add_off_mesh(struct layers *l)
     const struct relation *declared = &l->access->relation;
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < relation_n_rules(declared); i++) {
-        struct relation_rule rule = *relation_rule(declared, i);
-        struct relation_selector from = relation_selector(declared, rule.source), to = relation_selector(declared, rule.destination);
-        const struct source_range *at = sources_find(&l->access->sources, &to.items[0].first);
-        if (to.items[0].first.bytes[0] == 0xff || (at && at->host != MODEL_NONE))
-            continue;
-        r = relation_add_selector(&l->mesh, from.items, from.n, &rule.source);
-        if (r == 0)
-            r = relation_add_selector(&l->mesh, to.items, to.n, &rule.destination);
-        if (r == 0)
-            r = relation_add_reason(&l->mesh, *relation_reason(declared, rule.reason), &rule.reason);
-        if (r == 0)
-            r = relation_add_rule(&l->mesh, &rule);
+        const struct address *to = &relation_selector(declared, relation_rule(declared, i)->destination).items[0].first;
+        const struct source_range *at = sources_find(&l->access->sources, to);
+        if (to->bytes[0] != 0xff && (!at || at->host == MODEL_NONE))
+            r = relation_append_rule(&l->mesh, declared, i);
     }
     return r;
 }

@@ -8,10 +8,10 @@ enum { HOST_ADDRESSES_MAX = 4 };
 
 static bool segment_range_check(struct reader *r, const struct yaml_node *node, const struct address_prefix *prefix)
 {
-    bool is_everything = prefix->bits == 0 || (prefix->bits == 96 && address_is_v4(&prefix->address));
-    if (is_everything)
-        read_warning(r, node, STR("say the range of the mesh, such as 100.64.0.0/10"),
-                     "every address there is belongs to this segment");
+    bool is_v4 = prefix->bits >= 96 && address_is_v4(&prefix->address);
+    if (prefix->bits == (is_v4 ? 96 : 0))
+        read_warning(r, node, is_v4 ? STR("say the range of the mesh, such as 100.64.0.0/10") : STR("say the range of the mesh, such as fd7a:115c:a1e0::/48"),
+                     "every %s address there is belongs to this segment", is_v4 ? "IPv4" : "IPv6");
     char key[ADDRESS_PREFIX_TEXT_SIZE];
     struct str copy = arena_copy(&r->nodes, str_of(address_prefix_format(prefix, key)));
     if (!copy.ptr)

@@ -215,14 +215,19 @@ static void forbid(struct reader *r, const struct yaml_node *const *given, const
 static void check_kind(struct reader *r, const struct yaml_node *const *given, const struct model_service *service)
 {
     static const enum service_field not_direct[] = {
-        FIELD_UNIX, FIELD_NETNS, FIELD_PORT, FIELD_INTERNAL, FIELD_PROTOCOL, FIELD_TLS, FIELD_NAMES, FIELD_OVER, FIELD_ADDRESS, FIELD_LOOPBACK
+        FIELD_UNIX, FIELD_PORT, FIELD_INTERNAL, FIELD_PROTOCOL, FIELD_TLS, FIELD_NAMES, FIELD_OVER, FIELD_ADDRESS
     };
+    static const enum service_field not_of_host[] = { FIELD_LOOPBACK };
     static const enum service_field not_internal[] = { FIELD_PROTOCOL, FIELD_TLS, FIELD_NAMES, FIELD_OVER };
     if (given[FIELD_DIRECT])
         forbid(r, given, not_direct, ARRAY_SIZE(not_direct), "a service whose port is reached directly");
-    else if (service->kind == MODEL_KIND_INTERNAL)
+    if (given[FIELD_DIRECT] && !given[FIELD_CONTAINER] && !given[FIELD_NETNS])
+        forbid(r, given, not_of_host, ARRAY_SIZE(not_of_host), "a port of the host itself, which nobody relays");
+    if (given[FIELD_DIRECT])
+        return;
+    if (service->kind == MODEL_KIND_INTERNAL)
         forbid(r, given, not_internal, ARRAY_SIZE(not_internal), "an internal service, which nobody is served");
-    if (given[FIELD_TLS] && service->protocol != MODEL_PROTOCOL_HTTPS && !given[FIELD_DIRECT] && service->kind == MODEL_KIND_WEB)
+    if (given[FIELD_TLS] && service->protocol != MODEL_PROTOCOL_HTTPS && service->kind == MODEL_KIND_WEB)
         read_error(r, given[FIELD_TLS]->key, STR("say 'protocol: https' if the service itself speaks TLS"),
                    "'tls:' is for a service with protocol https");
 }

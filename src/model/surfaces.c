@@ -89,6 +89,8 @@ static void read_surface(struct reader *r, const struct yaml_node *value, void *
     const struct yaml_node *const *given = read_mapping(r, value, &shape, surface);
     if (given && !given[3])
         surface_fill_hosts(r, surface);
+    if (str_equal(surface->name.text, STR("direct")))
+        read_error_at(r, surface->name, STR("another name"), "'direct' is what logs and metrics call the direct ports, so no surface can have that name");
 }
 
 void read_surfaces(struct reader *r, const struct yaml_node *value, void *object)

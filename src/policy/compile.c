@@ -129,7 +129,8 @@ int compiler_build_plan(struct compiler *c, struct compile_block *ret)
         if (r < 0)
             return r;
     }
-    return block_finish(&block, c->input->generation, c->input->revision, ret);
+    int r = compiler_add_direct_listeners(c, &block);
+    return r < 0 ? r : block_finish(&block, c->input->generation, c->input->revision, ret);
 }
 
 /* ---- keys ---- */
@@ -206,6 +207,8 @@ static int build_blocks(struct compiler *c, struct compile_output *out)
     out->n_views = c->model->n_surfaces;
     int r = find_reach(c);
     if (r == 0)
+        r = compiler_find_relayed(c);
+    if (r == 0)
         r = compiler_read_authorities(c);
     if (r == 0)
         r = compiler_build_plan(c, &out->plan);
@@ -218,6 +221,8 @@ static int build_blocks(struct compiler *c, struct compile_output *out)
     for (uint32_t i = 0; r == 0 && i < c->model->n_surfaces; i++)
         if (c->served >> i & 1)
             r = compiler_build_view(c, i, &out->views[i]);
+    if (r == 0 && c->has_relayed)
+        r = compiler_build_view(c, IMAGE_SURFACE_DIRECT, &out->views[IMAGE_SURFACE_DIRECT]);
     return r;
 }
 
@@ -270,7 +275,7 @@ void compile_output_deinit(struct compile_output *output)
     free(output->dial.data);
     free(output->keys.data);
     free(output->docker.data);
-    for (uint32_t i = 0; i < IMAGE_SURFACES_MAX; i++)
+    for (uint32_t i = 0; i < IMAGE_VIEWS_MAX; i++)
         free(output->views[i].data);
     *output = (struct compile_output){ 0 };
 }

@@ -29,8 +29,9 @@ struct compile_block {
 struct compile_output {
     struct compile_block plan, dial, keys;
     struct compile_block docker;      /* data NULL: this gateway looks for no container */
-    struct compile_block views[IMAGE_SURFACES_MAX]; /* by surface number; data NULL for a surface this gateway doesn't serve */
-    uint32_t n_views;
+    /* By surface number, the direct ports last; data NULL for a surface this gateway doesn't serve, and where no direct port is relayed. */
+    struct compile_block views[IMAGE_VIEWS_MAX];
+    uint32_t n_views;                 /* of surfaces */
 };
 
 /* 0; -ENOMEM; -EINVAL with err when the model cannot be served by this gateway (e.g. the host is no gateway). *ret is set on success only. */

@@ -216,7 +216,7 @@ static void fingerprint_text(struct buf *buf, struct str s)
 static int fingerprint(struct compiler *c, const struct block *block, const struct model_service *service, const struct image_target *t, uint64_t *ret)
 {
     const struct compiler_ca *ca = compiler_find_authorities(c, service);
-    uint64_t numbers[] = { t->kind, t->port, t->n_addresses, service->protocol, service->tls_insecure, ca ? ca->hash : 0 };
+    uint64_t numbers[] = { t->kind, t->port, t->n_addresses, service->protocol, service->tls_insecure, ca ? ca->hash : 0, t->direct };
     cleanup_buf struct buf buf;
     buf_init(&buf, 1 << 20);
     buf_append(&buf, str_make((const char *)numbers, sizeof numbers));
@@ -238,6 +238,8 @@ static int add_target(struct compiler *c, struct block *block, uint32_t service_
     const struct model_service *service = &c->model->services[service_index];
     uint32_t host = compiler_instance_host(c, service, k);
     struct image_target t = { .surfaces = c->reach[service_index], .port = service->where == MODEL_WHERE_UNIX ? 0 : service->port };
+    if (c->is_relayed[service_index])
+        t.direct = service->transport == MODEL_UDP ? IMAGE_DIRECT_UDP : IMAGE_DIRECT_TCP;
     t.name = block_printf(block, "%.*s@%.*s", STR_ARG(service->name.text), STR_ARG(c->model->hosts[host].name.text));
     int r = resolve(c, block, service, host, &t);
     if (r == 0)
@@ -255,14 +257,14 @@ int compiler_build_dial(struct compiler *c, struct compile_block *ret)
     block_init(&block, IMAGE_DIAL);
     size_t n = 0;
     for (uint32_t i = 0; i < m->n_services; i++)
-        n += c->reach[i] ? m->services[i].hosts.n : 0;
+        n += compiler_n_targets(c, i);
     c->first_target = arena_array(&c->arena, m->n_services, uint32_t);
     c->identities = arena_array(&c->arena, n, uint64_t);
     if (!c->first_target || !c->identities)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->n_services; i++) {
         c->first_target[i] = block_count(&block, IMAGE_TARGETS);
-        for (uint32_t k = 0; c->reach[i] && k < m->services[i].hosts.n; k++) {
+        for (uint32_t k = 0; k < compiler_n_targets(c, i); k++) {
             int r = add_target(c, &block, i, k);
             if (r < 0)
                 return r;

@@ -34,6 +34,11 @@ static void view_deinit(struct view *v)
     arena_deinit(&v->arena);
 }
 
+static struct str surface_name(const struct view *v)
+{
+    return v->surface == IMAGE_SURFACE_DIRECT ? STR(IMAGE_DIRECT_NAME) : v->c->model->surfaces[v->surface].name.text;
+}
+
 /* ---- services and names ---- */
 
 static void add_service(struct view *v, uint32_t service_index)
@@ -43,8 +48,9 @@ static void add_service(struct view *v, uint32_t service_index)
     struct image_service image = {
         .name = block_text(&v->block, s->name.text),
         .first_instance = block_count(&v->block, IMAGE_INSTANCES),
-        .n_instances = s->hosts.n,
-        .protocol = s->protocol == MODEL_PROTOCOL_HTTPS ? IMAGE_PROTOCOL_HTTPS :
+        .n_instances = compiler_n_targets(c, service_index),
+        .protocol = s->kind == MODEL_KIND_DIRECT ? (s->transport == MODEL_UDP ? IMAGE_PROTOCOL_UDP : IMAGE_PROTOCOL_TCP) :
+                    s->protocol == MODEL_PROTOCOL_HTTPS ? IMAGE_PROTOCOL_HTTPS :
                     s->protocol == MODEL_PROTOCOL_H2C   ? IMAGE_PROTOCOL_H2C :
                                                           IMAGE_PROTOCOL_HTTP,
         .flags = s->tls_insecure ? IMAGE_SERVICE_TLS_INSECURE : 0,
@@ -54,7 +60,7 @@ static void add_service(struct view *v, uint32_t service_index)
                                            block_printf(&v->block, "%.*s.%.*s", STR_ARG(s->name.text), STR_ARG(c->model->domain.text));
         image.tls_pin = block_text(&v->block, s->tls_pin);
     }
-    for (uint32_t k = 0; k < s->hosts.n; k++) {
+    for (uint32_t k = 0; k < image.n_instances; k++) {
         uint32_t host = compiler_instance_host(c, s, k), target = c->first_target[service_index] + k;
         struct image_instance instance = {
             .name = block_printf(&v->block, "%.*s@%.*s", STR_ARG(s->name.text), STR_ARG(c->model->hosts[host].name.text)),
@@ -95,6 +101,11 @@ static int add_authorities(struct view *v)
     return 0;
 }
 
+static bool is_of_surface(const struct view *v, uint32_t service)
+{
+    return v->surface == IMAGE_SURFACE_DIRECT ? v->c->is_relayed[service] : v->c->reach[service] >> v->surface & 1;
+}
+
 static int add_services(struct view *v)
 {
     const struct model *m = v->c->model;
@@ -102,7 +113,7 @@ static int add_services(struct view *v)
     if (!v->local_service)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->n_services; i++)
-        if (v->c->reach[i] >> v->surface & 1)
+        if (is_of_surface(v, i))
             add_service(v, i);
     v->row = arena_array(&v->arena, v->n_services, uint32_t);
     return v->row ? add_authorities(v) : -ENOMEM;
@@ -138,7 +149,7 @@ static int put_name(struct view *v, struct image_name_slot *slots, uint32_t n_sl
     return 0;
 }
 
-/* NAME.DOMAIN, NAME-HOST.DOMAIN and the extra names. The texts first, because the table is found by them. */
+/* NAME.DOMAIN, NAME-HOST.DOMAIN and the extra names; a direct port's is the port. The texts first, because the table is found by them. */
 static int add_names(struct view *v)
 {
     const struct model *m = v->c->model;
@@ -156,6 +167,11 @@ static int add_names(struct view *v)
         uint32_t service = v->local_service[i] - 1;
         const struct image_service *image = (const struct image_service *)(void *)v->block.sections[IMAGE_SERVICES].ptr + service;
         uint32_t first_instance = v->block.sections[IMAGE_SERVICES].error ? 0 : image->first_instance;
+        if (v->surface == IMAGE_SURFACE_DIRECT) {
+            entries[n++] = (struct image_name_slot){
+                block_printf(&v->block, "%s/%u", s->transport == MODEL_UDP ? "udp" : "tcp", s->port), service, first_instance };
+            continue;
+        }
         entries[n++] = (struct image_name_slot){
             block_printf(&v->block, "%.*s.%.*s", STR_ARG(s->name.text), STR_ARG(m->domain.text)), service, IMAGE_NONE };
         for (uint32_t k = 0; k < s->hosts.n; k++) {
@@ -214,7 +230,7 @@ static int add_class(struct view *v, uint32_t *ret_class)
         return 0;
     if (v->c->n_verdicts + v->n_services > VERDICTS_MAX) {
         error_set(v->c->err, "%.*s: surface %.*s has more than %u kinds of guests times %u services; write grants for segments instead of hosts",
-                  STR_ARG(v->c->file), STR_ARG(v->c->model->surfaces[v->surface].name.text), v->n_classes, v->n_services);
+                  STR_ARG(v->c->file), STR_ARG(surface_name(v)), v->n_classes, v->n_services);
         return -EINVAL;
     }
     struct str kept = arena_copy(&v->arena, row);
@@ -398,6 +414,18 @@ static int add_principals(struct view *v)
 
 /* ---- the whole ---- */
 
+/* Whether the grant makes guests: on a surface also by a pattern that means nothing yet. */
+static bool is_for_view(const struct view *v, uint32_t grant)
+{
+    const struct model_grant *g = &v->c->model->grants[grant];
+    if (v->surface != IMAGE_SURFACE_DIRECT)
+        return grants_is_for_surface(&v->c->grants, grant, v->surface);
+    for (uint32_t t = 0; t < g->n_to; t++)
+        if (g->to[t].kind == MODEL_TARGET_SERVICE && v->c->is_relayed[g->to[t].service])
+            return true;
+    return false;
+}
+
 static int prepare(struct view *v)
 {
     const struct model *m = v->c->model;
@@ -407,7 +435,7 @@ static int prepare(struct view *v)
     if (!v->is_for_surface || !v->local_rule || !v->list)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->n_grants; i++)
-        v->is_for_surface[i] = grants_is_for_surface(&v->c->grants, i, v->surface);
+        v->is_for_surface[i] = is_for_view(v, i);
     return 0;
 }
 
@@ -416,7 +444,6 @@ int compiler_build_view(struct compiler *c, uint32_t surface, struct compile_blo
     cleanup(view_deinit) struct view v = { .c = c, .surface = surface };
     block_init(&v.block, IMAGE_VIEW);
     arena_init(&v.arena, 0);
-    const struct model_surface *s = &c->model->surfaces[surface];
     int r = prepare(&v);
     if (r == 0)
         r = add_services(&v);
@@ -426,13 +453,14 @@ int compiler_build_view(struct compiler *c, uint32_t surface, struct compile_blo
         r = add_principals(&v);
     if (r < 0)
         return r;
+    const struct model_surface *s = surface == IMAGE_SURFACE_DIRECT ? NULL : &c->model->surfaces[surface];
     struct image_surface image = {
-        .name = block_text(&v.block, s->name.text),
+        .name = block_text(&v.block, surface_name(&v)),
         .domain = block_text(&v.block, c->model->domain.text),
-        .port = s->port,
-        .redirect_port = s->redirect_port,
-        .n_workers = s->n_workers,
-        .max_connections_per_principal = s->max_connections_per_principal,
+        .port = s ? s->port : 0,
+        .redirect_port = s ? s->redirect_port : 0,
+        .n_workers = s ? s->n_workers : 1,
+        .max_connections_per_principal = s ? s->max_connections_per_principal : 0,
         .n_classes = v.n_classes,
         .index = surface,
     };

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/table.h"
+#include "policy/nesting.h"
 
 struct reading {
     struct gateway_layer *layer;
@@ -22,108 +23,30 @@ static int refuse(const struct reading *r, const char *what, struct str name)
 
 /* ---- who: the view's addresses and prefixes as disjoint ranges ---- */
 
-struct guest_range {
-    struct relation_range range;
-    uint32_t principal; /* IMAGE_NOBODY: known, and no guest */
-    bool is_address;    /* inside a prefix of the same extent */
-};
-
-/* As the view's own look-up has it, up to the ends of the axis. */
-static struct relation_range range_of(const struct address_prefix *prefix)
-{
-    struct relation_range range = { prefix->address, prefix->address };
-    for (unsigned bit = prefix->bits; bit < 8 * sizeof range.last.bytes; bit++)
-        range.last.bytes[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
-    return range;
-}
-
-/* Outer ranges before those inside them; an address after a prefix of the same extent. */
-static int compare_guests(const void *a, const void *b)
-{
-    const struct guest_range *x = a, *y = b;
-    int order = address_compare(&x->range.first, &y->range.first);
-    if (!order)
-        order = address_compare(&y->range.last, &x->range.last);
-    return order ? order : x->is_address - y->is_address;
-}
-
-struct cut {
-    const struct guest_range *stack[130]; /* nested, the innermost last */
-    unsigned depth;
-    struct address at;                    /* the first address that is not cut yet */
-    bool at_end;
-    struct guest_range *out;
-    uint32_t n;
-};
-
-/* Cuts off the innermost open range up to last, in two at the border of the families. */
-static void cut_until(struct cut *c, const struct address *last)
-{
-    static const struct address borders[2] = { { { [10] = 0xff, [11] = 0xff } }, { { [9] = 1 } } };
-    if (c->at_end || address_compare(&c->at, last) > 0)
-        return;
-    struct address first = c->at;
-    for (unsigned i = 0; i < 2; i++)
-        if (address_compare(&first, &borders[i]) < 0 && address_compare(last, &borders[i]) >= 0) {
-            struct address before = borders[i];
-            address_retreat(&before);
-            c->out[c->n++] = (struct guest_range){ { first, before }, c->stack[c->depth - 1]->principal, false };
-            first = borders[i];
-        }
-    c->out[c->n++] = (struct guest_range){ { first, *last }, c->stack[c->depth - 1]->principal, false };
-    c->at = *last;
-    c->at_end = !address_advance(&c->at);
-}
-
-static void close_before(struct cut *c, const struct address *first)
-{
-    while (c->depth && (!first || address_compare(&c->stack[c->depth - 1]->range.last, first) < 0)) {
-        cut_until(c, &c->stack[c->depth - 1]->range.last);
-        c->depth--;
-    }
-}
-
-static void cut_all(struct cut *c, const struct guest_range *ranges, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        struct address before = ranges[i].range.first;
-        close_before(c, &ranges[i].range.first);
-        if (c->depth && address_retreat(&before))
-            cut_until(c, &before);
-        c->at = ranges[i].range.first;
-        c->at_end = false;
-        if (c->depth < ARRAY_SIZE(c->stack))
-            c->stack[c->depth++] = &ranges[i];
-    }
-    close_before(c, NULL);
-}
-
-/* A slot hides the prefixes around it, also where it says nobody: as the view's look-up has it. */
-static uint32_t take_guests(struct image view, struct guest_range *ranges)
+/* Owners are principals; IMAGE_NOBODY: known, and no guest. A slot hides the prefixes around it, also where it says nobody: as the view's
+ * look-up has it. */
+static uint32_t take_guests(struct image view, struct nesting_range *ranges)
 {
     const struct image_address_slot *slots = image_section(view, IMAGE_ADDRESSES);
     const struct image_prefix *prefixes = image_section(view, IMAGE_PREFIXES);
     uint32_t n = 0;
     for (uint32_t i = 0; i < image_count(view, IMAGE_PREFIXES); i++)
-        ranges[n++] = (struct guest_range){ range_of(&prefixes[i].prefix), prefixes[i].principal, false };
+        ranges[n++] = nesting_range_of(&prefixes[i].prefix, prefixes[i].principal, 0);
     for (uint32_t i = 0; i < image_count(view, IMAGE_ADDRESSES); i++)
         if (slots[i].principal != IMAGE_NONE)
-            ranges[n++] = (struct guest_range){ { slots[i].address, slots[i].address }, slots[i].principal, true };
+            ranges[n++] = (struct nesting_range){ slots[i].address, slots[i].address, slots[i].principal, 1 };
     return n;
 }
 
-static int read_guests(struct reading *r, struct image view, struct guest_range **ret, uint32_t *ret_n)
+static int read_guests(struct reading *r, struct image view, struct nesting_range **ret, uint32_t *ret_n)
 {
     size_t n_max = image_count(view, IMAGE_PREFIXES) + (size_t)image_count(view, IMAGE_ADDRESSES);
-    struct guest_range *ranges = arena_array(&r->scratch, n_max, struct guest_range);
-    struct cut cut = { .out = arena_array(&r->scratch, 4 * n_max + 4, struct guest_range) };
-    if (!ranges || !cut.out)
+    struct nesting_range *ranges = arena_array(&r->scratch, n_max, struct nesting_range);
+    struct nesting_range *cut = arena_array(&r->scratch, 2 * n_max + 2, struct nesting_range);
+    if (!ranges || !cut)
         return -ENOMEM;
-    uint32_t n = take_guests(view, ranges);
-    qsort(ranges, n, sizeof *ranges, compare_guests);
-    cut_all(&cut, ranges, n);
-    *ret = cut.out;
-    *ret_n = cut.n;
+    *ret_n = nesting_cut(ranges, take_guests(view, ranges), cut);
+    *ret = cut;
     return 0;
 }
 
@@ -135,7 +58,7 @@ struct decision {
 };
 
 struct classes {
-    const struct guest_range *guests;
+    const struct nesting_range *guests;
     uint32_t n_guests;
     const uint32_t *points;             /* the declaration's number of each of the view's services */
     uint32_t surface;
@@ -143,9 +66,9 @@ struct classes {
     struct decision *decisions;
 };
 
-static uint32_t class_of_guest(struct image view, const struct guest_range *guest)
+static uint32_t class_of_guest(struct image view, const struct nesting_range *guest)
 {
-    return guest->principal < image_count(view, IMAGE_PRINCIPALS) ? image_principal(view, guest->principal)->class_index : IMAGE_NONE;
+    return guest->owner < image_count(view, IMAGE_PRINCIPALS) ? image_principal(view, guest->owner)->class_index : IMAGE_NONE;
 }
 
 /* The services from first to end, which are in the order of their rules, that one rule lets the class reach. */
@@ -197,7 +120,7 @@ static int read_class(struct reading *r, struct image view, const struct classes
 {
     uint32_t n = take_decisions(view, class_index, c->decisions), source;
     for (uint32_t i = first; i < end; i++)
-        c->ranges[i - first] = c->guests[order[i]].range;
+        c->ranges[i - first] = (struct relation_range){ c->guests[order[i]].first, c->guests[order[i]].last };
     int e = relation_add_selector(&r->layer->relation, c->ranges, end - first, &source);
     for (uint32_t i = 0, next; e == 0 && i < n; i = next) {
         for (next = i + 1; next < n && c->decisions[next].rule == c->decisions[i].rule;)
@@ -238,7 +161,7 @@ static int read_view(struct reading *r, const struct compile_block *block)
     if (e < 0)
         return e;
     uint32_t n_services = image_count(view, IMAGE_SERVICES), *points = arena_array(&r->scratch, n_services, uint32_t);
-    struct guest_range *guests;
+    struct nesting_range *guests;
     struct classes c = { .points = points, .surface = image_surface(view, 0)->index,
                          .scratch = arena_array(&r->scratch, n_services, struct relation_range),
                          .decisions = arena_array(&r->scratch, n_services, struct decision) };
@@ -322,6 +245,8 @@ static int read_plan(struct reading *r, const struct compile_block *block)
         return -ENOMEM;
     for (uint32_t i = 0; i < image_count(plan, IMAGE_LISTENERS); i++) {
         const struct image_listener *listener = image_listener(plan, i);
+        if (listener->surface == IMAGE_SURFACE_DIRECT)
+            continue;
         if (listener->surface >= r->model->n_surfaces)
             return refuse(r, "a surface", STR("?"));
         if (listener->kind == IMAGE_LISTENER_TLS)

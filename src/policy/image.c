@@ -128,7 +128,7 @@ static bool check_surfaces(const struct checker *c, enum image_kind kind)
         const struct image_surface *s = image_surface(c->image, i);
         if (!text_fits(c, s->name) || !text_fits(c, s->domain))
             return wrong(c, IMAGE_SURFACES, i, "text outside the strings");
-        if (s->index >= IMAGE_SURFACES_MAX || (kind != IMAGE_VIEW && s->index != i))
+        if (kind == IMAGE_VIEW ? s->index >= IMAGE_VIEWS_MAX : s->index != i)
             return wrong(c, IMAGE_SURFACES, i, "wrong number");
         if ((uint64_t)s->first_certificate + s->n_certificates > n_certificates)
             return wrong(c, IMAGE_SURFACES, i, "certificates out of range");
@@ -228,7 +228,7 @@ static bool check_services(const struct checker *c)
             return wrong(c, IMAGE_SERVICES, i, "text outside the strings");
         if ((uint64_t)s->tls_ca_offset + s->tls_ca_length > image_count(c->image, IMAGE_BLOBS))
             return wrong(c, IMAGE_SERVICES, i, "certificate authorities outside the blobs");
-        if (s->protocol > IMAGE_PROTOCOL_HTTPS || (s->flags & ~(uint32_t)IMAGE_SERVICE_TLS_INSECURE))
+        if (s->protocol > IMAGE_PROTOCOL_UDP || (s->flags & ~(uint32_t)IMAGE_SERVICE_TLS_INSECURE))
             return wrong(c, IMAGE_SERVICES, i, "unknown protocol or flag");
         if (s->first_instance != next_instance || s->n_instances > image_count(c->image, IMAGE_INSTANCES) - next_instance)
             return wrong(c, IMAGE_SERVICES, i, "instances out of range");
@@ -274,6 +274,8 @@ static bool check_targets(const struct checker *c)
             return wrong(c, IMAGE_TARGETS, i, "text outside the strings");
         if (t->kind > IMAGE_TARGET_CONTAINER || t->n_addresses > IMAGE_TARGET_ADDRESSES)
             return wrong(c, IMAGE_TARGETS, i, "unknown kind or too many addresses");
+        if (t->direct > IMAGE_DIRECT_UDP || (t->direct && t->surfaces))
+            return wrong(c, IMAGE_TARGETS, i, "an unknown kind of direct port, or one that is a surface's too");
         if (t->kind == IMAGE_TARGET_ADDRESS && t->n_addresses == 0)
             return wrong(c, IMAGE_TARGETS, i, "no address");
         if ((t->kind == IMAGE_TARGET_ADDRESS || t->kind == IMAGE_TARGET_NETNS || t->kind == IMAGE_TARGET_CONTAINER) && t->port == 0)
@@ -293,9 +295,10 @@ static bool check_listeners(const struct checker *c)
     uint32_t n = image_count(c->image, IMAGE_LISTENERS), n_surfaces = image_count(c->image, IMAGE_SURFACES);
     for (uint32_t i = 0; i < n; i++) {
         const struct image_listener *l = image_listener(c->image, i);
-        if (l->surface >= n_surfaces)
+        bool is_direct = l->kind == IMAGE_LISTENER_DIRECT_TCP || l->kind == IMAGE_LISTENER_DIRECT_UDP;
+        if (is_direct ? l->surface != IMAGE_SURFACE_DIRECT : l->surface >= n_surfaces)
             return wrong(c, IMAGE_LISTENERS, i, "surface out of range");
-        if (l->kind > IMAGE_LISTENER_REDIRECT || l->port == 0)
+        if (l->kind > IMAGE_LISTENER_DIRECT_UDP || l->port == 0)
             return wrong(c, IMAGE_LISTENERS, i, "unknown kind or no port");
     }
     if (image_count(c->image, IMAGE_SETTINGS) != 1)
@@ -394,7 +397,8 @@ const struct image_prefix *image_find_prefix(const struct image_prefix *prefixes
 {
     static const struct address lowest = { { 0 } };
     uint32_t at = prefix_lower_bound(prefixes, 0, n, max_bits, &lowest);
-    while (at < n) {
+    const unsigned least = address_is_v4(address) ? 96 : 0; /* a prefix of IPv6 holds no address of IPv4, however short it is */
+    while (at < n && prefixes[at].prefix.bits >= least) {
         unsigned bits = prefixes[at].prefix.bits;
         struct address masked = address_mask(address, bits);
         at = prefix_lower_bound(prefixes, at, n, bits, &masked);

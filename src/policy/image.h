@@ -1,7 +1,7 @@
 /* The compiled declaration: flat, relocatable blocks that enforcers map read-only. Offsets and indexes, no pointers.
  *
  * One declaration compiles to several blocks, so that each role is given what it may know and nothing else:
- *   IMAGE_VIEW  one per surface, for its workers: its guests, the services they may reach, the verdicts;
+ *   IMAGE_VIEW  one per surface, for its workers: its guests, the services they may reach, the verdicts; and one of the direct ports;
  *   IMAGE_DIAL  for the broker: how each instance is dialled and which surfaces may ask for it;
  *   IMAGE_PLAN  for the parent: listeners, workers, logging, metrics;
  *   IMAGE_KEYS  for the keeper: which certificates each surface needs and where they come from;
@@ -23,6 +23,9 @@
 /* In a view's addresses and prefixes: a declared address without a grant here, so that no shorter prefix claims it. Look-ups say IMAGE_NONE. */
 #define IMAGE_NOBODY (UINT32_MAX - 1)
 enum { IMAGE_VERSION = 1, IMAGE_ALIGN = 16, IMAGE_SURFACES_MAX = 64, IMAGE_REVISION_SIZE = 32 };
+/* In the place of a surface's number: the direct ports, which have a relay instead of workers, and with it a view and targets of their own. */
+enum { IMAGE_SURFACE_DIRECT = IMAGE_SURFACES_MAX, IMAGE_VIEWS_MAX };
+#define IMAGE_DIRECT_NAME "direct" /* its name, which no surface can have */
 
 enum image_kind { IMAGE_VIEW = 1, IMAGE_DIAL, IMAGE_PLAN, IMAGE_KEYS, IMAGE_DOCKER };
 
@@ -104,7 +107,8 @@ struct image_name_slot {
     uint32_t instance;          /* index in IMAGE_INSTANCES, or IMAGE_NONE for any of the service's */
 };
 
-enum image_protocol { IMAGE_PROTOCOL_HTTP, IMAGE_PROTOCOL_H2C, IMAGE_PROTOCOL_HTTPS };
+/* TCP and UDP: of the direct ports' view, where a service's name in IMAGE_NAMES is its port, "udp/30000". */
+enum image_protocol { IMAGE_PROTOCOL_HTTP, IMAGE_PROTOCOL_H2C, IMAGE_PROTOCOL_HTTPS, IMAGE_PROTOCOL_TCP, IMAGE_PROTOCOL_UDP };
 enum image_service_flags { IMAGE_SERVICE_TLS_INSECURE = 1 };
 
 struct image_service {
@@ -132,6 +136,9 @@ struct image_rule {
 enum image_target_kind { IMAGE_TARGET_ADDRESS, IMAGE_TARGET_UNIX, IMAGE_TARGET_NETNS, IMAGE_TARGET_UNRESOLVED, IMAGE_TARGET_CONTAINER };
 enum { IMAGE_TARGET_ADDRESSES = 4 };
 
+/* A direct service's target is no surface's: the relay alone may ask for it. */
+enum image_direct { IMAGE_DIRECT_NOT, IMAGE_DIRECT_TCP, IMAGE_DIRECT_UDP };
+
 struct image_target {
     uint64_t surfaces;          /* bit per surface that may ask */
     uint64_t identity;
@@ -142,7 +149,8 @@ struct image_target {
                                  * why, to be said after its name ("is on bluejay") */
     struct image_text name;     /* for messages: "grafana@roc" */
     uint16_t port;
-    uint16_t unused[3];
+    uint16_t direct;            /* enum image_direct; not 0: surfaces is 0 */
+    uint16_t unused[2];
     /* NETNS, CONTAINER without addresses: this gateway's first IPv4 and first IPv6 mesh address (zeroes: it has none). Where the namespace has nothing
      * but its loopback, the broker puts them on that lo and dials from them, so that the service doesn't take the gate for localhost. */
     struct address sources[2];
@@ -169,7 +177,8 @@ struct image_engine {
     uint32_t unused;
 };
 
-enum image_listener_kind { IMAGE_LISTENER_TLS, IMAGE_LISTENER_REDIRECT };
+/* DIRECT_*: the surface is IMAGE_SURFACE_DIRECT. */
+enum image_listener_kind { IMAGE_LISTENER_TLS, IMAGE_LISTENER_REDIRECT, IMAGE_LISTENER_DIRECT_TCP, IMAGE_LISTENER_DIRECT_UDP };
 
 struct image_listener {
     uint32_t surface;

@@ -107,9 +107,8 @@ static void put_merged(struct intervals *out, const struct matrix_interval *inte
         last->last = interval->last;
 }
 
-static int unite_rows(const struct matrix_row *a, const struct matrix_row *b, const bool *marks, struct intervals *out)
+int intervals_unite(const struct matrix_row *a, const struct matrix_row *b, struct intervals *out)
 {
-    (void)marks;
     int r = intervals_reserve(out, (size_t)a->n + b->n);
     out->n = 0;
     if (r < 0)
@@ -119,6 +118,12 @@ static int unite_rows(const struct matrix_row *a, const struct matrix_row *b, co
         put_merged(out, is_a ? &a->items[i++] : &b->items[k++]);
     }
     return 0;
+}
+
+static int unite_rows(const struct matrix_row *a, const struct matrix_row *b, const bool *marks, struct intervals *out)
+{
+    (void)marks;
+    return intervals_unite(a, b, out);
 }
 
 /* The first interval from at on that ends at position or later; in steps that double, for rows of very different lengths. */

@@ -14,6 +14,9 @@ struct intervals {
 /* Room for n in all. 0, -ENOMEM, -E2BIG. */
 int intervals_reserve(struct intervals *list, size_t n) must_check;
 
+/* All of two rows in place of what the list held. 0, -ENOMEM, -E2BIG. */
+int intervals_unite(const struct matrix_row *a, const struct matrix_row *b, struct intervals *out) must_check;
+
 static inline void swap_intervals(struct intervals *a, struct intervals *b)
 {
     struct intervals swap = *a;

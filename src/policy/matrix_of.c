@@ -77,25 +77,26 @@ struct source_set {
 /* For one relation: its rules by source, and the rows of its source selectors and of sets of them. */
 struct reading {
     struct building b;
+    struct arena arena;           /* scratch: all below */
     const struct relation *relation;
     const uint32_t *id_of;        /* by the relation's selector */
     uint32_t *first_rule, *rules; /* by id */
     uint32_t *row_of_id;          /* row + 1 */
     struct source_set *sets;      /* the first is the empty one; parents come first */
-    uint32_t n_sets, max_sets;
+    uint32_t n_sets;
     uint32_t *slots, n_slots;     /* of sets, by parent and id: open addressing, set + 1 */
     uint32_t *set_of;             /* by the space's set */
-    uint32_t *runs, *ends;        /* scratch, as many as there are ids */
+    uint32_t *runs, *ends;        /* as many as there are ids */
 };
 
 static int index_rules(struct reading *r, uint32_t n_ids)
 {
     uint32_t n = relation_n_rules(r->relation);
-    r->first_rule = calloc((size_t)n_ids + 2, sizeof *r->first_rule);
-    r->rules = malloc(((size_t)n + 1) * sizeof *r->rules);
-    r->row_of_id = calloc((size_t)n_ids + 1, sizeof *r->row_of_id);
-    r->runs = malloc(((size_t)n_ids + 1) * sizeof *r->runs);
-    r->ends = malloc(((size_t)n_ids + 1) * sizeof *r->ends);
+    r->first_rule = arena_array(&r->arena, (size_t)n_ids + 2, uint32_t);
+    r->rules = arena_array(&r->arena, n, uint32_t);
+    r->row_of_id = arena_array(&r->arena, n_ids, uint32_t);
+    r->runs = arena_array(&r->arena, n_ids, uint32_t);
+    r->ends = arena_array(&r->arena, n_ids, uint32_t);
     if (!r->first_rule || !r->rules || !r->row_of_id || !r->runs || !r->ends)
         return -ENOMEM;
     for (uint32_t i = 0; i < n; i++)
@@ -158,8 +159,8 @@ static void merge_runs(struct intervals *list, struct intervals *spare, uint32_t
     }
 }
 
-/* All of the rows in runs into one. */
-static int unite_runs(struct reading *r, uint32_t n, uint32_t *ret)
+/* All rows of runs into the list. */
+static int unite_runs(struct reading *r, uint32_t n)
 {
     size_t total = 0;
     for (uint32_t i = 0; i < n; i++)
@@ -179,7 +180,7 @@ static int unite_runs(struct reading *r, uint32_t n, uint32_t *ret)
     }
     merge_runs(&r->b.list, &r->b.spare, r->ends, n);
     merge_overlaps(&r->b.list);
-    return building_add_row(&r->b, r->b.list.items, r->b.list.n, ret);
+    return 0;
 }
 
 /* ---- sets of sources ---- */
@@ -193,33 +194,8 @@ static uint32_t *find_slot(const struct reading *r, uint32_t parent, uint32_t id
     return &r->slots[at];
 }
 
-static int reserve_set(struct reading *r)
+static uint32_t find_or_add_set(struct reading *r, uint32_t parent, uint32_t id)
 {
-    uint32_t max = r->max_sets ? r->max_sets * 2 : 256;
-    if (r->n_sets < r->max_sets)
-        return 0;
-    struct source_set *sets = realloc(r->sets, max * sizeof *sets);
-    if (sets)
-        r->sets = sets;
-    uint32_t *slots = calloc((size_t)max * 2, sizeof *slots);
-    if (!sets || !slots) {
-        free(slots);
-        return -ENOMEM;
-    }
-    free(r->slots);
-    r->slots = slots;
-    r->n_slots = max * 2;
-    r->max_sets = max;
-    for (uint32_t i = 1; i < r->n_sets; i++)
-        *find_slot(r, r->sets[i].parent, r->sets[i].id) = i + 1;
-    return 0;
-}
-
-static int find_or_add_set(struct reading *r, uint32_t parent, uint32_t id, uint32_t *ret)
-{
-    int e = reserve_set(r);
-    if (e < 0)
-        return e;
     uint32_t *slot = find_slot(r, parent, id);
     if (!*slot) {
         r->sets[parent].is_needed |= r->sets[parent].has_child;
@@ -227,27 +203,27 @@ static int find_or_add_set(struct reading *r, uint32_t parent, uint32_t id, uint
         r->sets[r->n_sets] = (struct source_set){ .parent = parent, .id = id };
         *slot = ++r->n_sets;
     }
-    *ret = *slot - 1;
-    return 0;
+    return *slot - 1;
 }
 
 /* Numbers what the space's sets are in this relation, and finds for which of them a row is needed. */
 static int number_sets(struct reading *r, const struct space_part *part)
 {
-    int e = reserve_set(r);
-    r->set_of = calloc(part->n_sets, sizeof *r->set_of);
-    if (e < 0 || !r->set_of)
+    for (r->n_slots = 2; r->n_slots < 2 * part->n_sets;)
+        r->n_slots *= 2;
+    r->slots = arena_array(&r->arena, r->n_slots, uint32_t);
+    r->sets = arena_array(&r->arena, part->n_sets, struct source_set);
+    r->set_of = arena_array(&r->arena, part->n_sets, uint32_t);
+    if (!r->slots || !r->sets || !r->set_of)
         return -ENOMEM;
-    r->sets[r->n_sets++] = (struct source_set){ .row = 1 };
-    for (uint32_t i = 1; e == 0 && i < part->n_sets; i++) {
+    r->sets[r->n_sets++].row = 1;
+    for (uint32_t i = 1; i < part->n_sets; i++) {
         uint32_t parent = r->set_of[part->sets[i].parent], id = part->sets[i].id;
-        r->set_of[i] = parent;
-        if (r->row_of_id[id])
-            e = find_or_add_set(r, parent, id, &r->set_of[i]);
+        r->set_of[i] = r->row_of_id[id] ? find_or_add_set(r, parent, id) : parent;
     }
-    for (uint32_t k = 0; e == 0 && k < part->n_classes; k++)
+    for (uint32_t k = 0; k < part->n_classes; k++)
         r->sets[r->set_of[part->set_of[k]]].is_needed = true;
-    return e;
+    return 0;
 }
 
 /* Of the set's selectors, and of the nearest set before it that has a row. */
@@ -260,7 +236,13 @@ static int make_row_of_set(struct reading *r, struct source_set *set)
     if (at->row > 1)
         r->runs[n++] = at->row - 1;
     row = r->runs[0];
-    int e = n > 1 ? unite_runs(r, n, &row) : 0;
+    int e = 0;
+    if (n == 2)
+        e = intervals_unite(building_row(&r->b, r->runs[0]), building_row(&r->b, r->runs[1]), &r->b.list);
+    else if (n > 2)
+        e = unite_runs(r, n);
+    if (e == 0 && n > 1)
+        e = building_add_row(&r->b, r->b.list.items, r->b.list.n, &row);
     if (e == 0)
         set->row = row + 1;
     return e;
@@ -291,16 +273,10 @@ int matrix_of(const struct space *space, const struct relation *relation, struct
     if (number < 0)
         return -EINVAL;
     r.id_of = space->id_of[number];
+    arena_init(&r.arena, 0);
     int e = building_init(&r.b, space);
     if (e == 0)
         e = read_relation(&r);
-    free(r.first_rule);
-    free(r.rules);
-    free(r.row_of_id);
-    free(r.sets);
-    free(r.slots);
-    free(r.set_of);
-    free(r.runs);
-    free(r.ends);
+    arena_deinit(&r.arena);
     return building_finish(&r.b, e, ret);
 }

@@ -18,6 +18,7 @@ enum { RELATION_SLOTS_MIN = 64, RELATION_N_MAX = 1 << 26 };
 struct relation_index {
     uint32_t n_used, n_slots; /* n_slots: a power of two */
     uint32_t *slots;
+    struct arena arena;       /* holds the scratch only */
     struct relation_range *scratch;
     uint32_t n_scratch;
 };
@@ -36,7 +37,7 @@ void relation_deinit(struct relation *relation)
 {
     if (relation->index) {
         free(relation->index->slots);
-        free(relation->index->scratch);
+        arena_deinit(&relation->index->arena);
         free(relation->index);
     }
     arena_deinit(&relation->arena);
@@ -64,13 +65,17 @@ static bool is_valid(const struct relation_range *range)
     return v4 || address_compare(&range->first, &relation_all_v4.first) > 0 || address_compare(&range->last, &relation_all_v4.first) < 0;
 }
 
+/* Whether b is the address after a, in the same family. */
+static bool is_next(const struct address *a, const struct address *b)
+{
+    uint64_t lo = address_half(a, 1) + 1;
+    return lo == address_half(b, 1) && address_half(a, 0) + (lo == 0) == address_half(b, 0) && address_is_v4(a) == address_is_v4(b);
+}
+
 /* Whether b, which doesn't start before a, goes on where a is or ends. */
 static bool continues(const struct relation_range *a, const struct relation_range *b)
 {
-    struct address next = a->last;
-    if (address_compare(&b->first, &a->last) <= 0)
-        return true;
-    return address_advance(&next) && address_equal(&next, &b->first) && address_is_v4(&a->last) == address_is_v4(&b->first);
+    return address_compare(&b->first, &a->last) <= 0 || is_next(&a->last, &b->first);
 }
 
 static int compare_ranges(const void *a, const void *b)
@@ -78,20 +83,29 @@ static int compare_ranges(const void *a, const void *b)
     return address_compare(&((const struct relation_range *)a)->first, &((const struct relation_range *)b)->first);
 }
 
-/* Sorts and merges; returns how many remain. What is sorted already, as large sets usually are, is only read. */
-static uint32_t make_canonical(struct relation_range *ranges, uint32_t n)
+enum order { ORDER_CANONICAL, ORDER_SORTED, ORDER_NONE };
+
+static enum order find_order(const struct relation_range *ranges, uint32_t n)
+{
+    enum order order = ORDER_CANONICAL;
+    for (uint32_t i = 1; i < n; i++) {
+        if (compare_ranges(&ranges[i - 1], &ranges[i]) > 0)
+            return ORDER_NONE;
+        if (continues(&ranges[i - 1], &ranges[i]))
+            order = ORDER_SORTED;
+    }
+    return order;
+}
+
+/* What is sorted; from may be to. Returns how many remain. */
+static uint32_t merge_ranges(const struct relation_range *from, uint32_t n, struct relation_range *to)
 {
     uint32_t out = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (compare_ranges(&ranges[i - 1], &ranges[i]) > 0) {
-            qsort(ranges, n, sizeof *ranges, compare_ranges);
-            break;
-        }
     for (uint32_t i = 0; i < n; i++) {
-        if (out == 0 || !continues(&ranges[out - 1], &ranges[i]))
-            ranges[out++] = ranges[i];
-        else if (address_compare(&ranges[i].last, &ranges[out - 1].last) > 0)
-            ranges[out - 1].last = ranges[i].last;
+        if (out == 0 || !continues(&to[out - 1], &from[i]))
+            to[out++] = from[i];
+        else if (address_compare(&from[i].last, &to[out - 1].last) > 0)
+            to[out - 1].last = from[i].last;
     }
     return out;
 }
@@ -154,26 +168,41 @@ static bool find(const struct relation *relation, struct relation_selector wante
     return false;
 }
 
-static int prepare(struct relation *relation, uint32_t n)
+static int prepare(struct relation *relation)
 {
     if (!relation->index)
         relation->index = calloc(1, sizeof *relation->index);
     struct relation_index *index = relation->index;
     if (!index)
         return -ENOMEM;
-    if (2 * index->n_used >= index->n_slots) {
-        int r = grow(relation, index);
-        if (r < 0)
-            return r;
+    return 2 * index->n_used >= index->n_slots ? grow(relation, index) : 0;
+}
+
+static int reserve_scratch(struct relation_index *index, uint32_t n)
+{
+    if (n <= index->n_scratch)
+        return 0;
+    n = n < 2 * index->n_scratch ? 2 * index->n_scratch : n;
+    arena_deinit(&index->arena);
+    index->scratch = arena_array(&index->arena, n, struct relation_range);
+    index->n_scratch = index->scratch ? n : 0;
+    return index->scratch ? 0 : -ENOMEM;
+}
+
+/* The ranges as they are when they may stay so, else made canonical in the scratch: large sets usually come sorted, and are copied once. */
+static int make_canonical(struct relation_index *index, const struct relation_range *ranges, uint32_t n, struct relation_selector *ret)
+{
+    enum order order = find_order(ranges, n);
+    int r = order == ORDER_CANONICAL ? 0 : reserve_scratch(index, n);
+    *ret = (struct relation_selector){ ranges, n };
+    if (r < 0 || order == ORDER_CANONICAL)
+        return r;
+    if (order == ORDER_NONE) {
+        memcpy(index->scratch, ranges, (size_t)n * sizeof *ranges);
+        qsort(index->scratch, n, sizeof *index->scratch, compare_ranges);
+        ranges = index->scratch;
     }
-    if (index->n_scratch < n) {
-        struct relation_range *scratch = malloc((size_t)n * sizeof *scratch);
-        if (!scratch)
-            return -ENOMEM;
-        free(index->scratch);
-        index->scratch = scratch;
-        index->n_scratch = n;
-    }
+    *ret = (struct relation_selector){ index->scratch, merge_ranges(ranges, n, index->scratch) };
     return 0;
 }
 
@@ -206,13 +235,12 @@ int relation_add_selector(struct relation *relation, const struct relation_range
     for (uint32_t i = 0; i < n; i++)
         if (!is_valid(&ranges[i]))
             return -EINVAL;
-    int r = prepare(relation, n);
+    struct relation_selector selector;
+    int r = prepare(relation);
+    if (r == 0)
+        r = make_canonical(relation->index, ranges, n, &selector);
     if (r < 0)
         return r;
-    struct relation_range *scratch = relation->index->scratch;
-    if (n)
-        memcpy(scratch, ranges, (size_t)n * sizeof *ranges);
-    struct relation_selector selector = { scratch, make_canonical(scratch, n) };
     uint64_t hash = hash_ranges(selector.items, selector.n);
     return find(relation, selector, hash, ret) ? 0 : add_new(relation, selector, hash, ret);
 }
@@ -245,6 +273,40 @@ int relation_add_rule(struct relation *relation, const struct relation_rule *rul
         return -E2BIG;
     buf_append(&relation->rules, str_make((const char *)rule, sizeof *rule));
     return relation->rules.error;
+}
+
+int relation_append_rule(struct relation *to, const struct relation *from, uint32_t index)
+{
+    struct relation_rule rule = *relation_rule(from, index);
+    struct relation_selector source = relation_selector(from, rule.source), destination = relation_selector(from, rule.destination);
+    int r = relation_add_selector(to, source.items, source.n, &rule.source);
+    if (r == 0)
+        r = relation_add_selector(to, destination.items, destination.n, &rule.destination);
+    if (r == 0)
+        r = relation_add_reason(to, *relation_reason(from, rule.reason), &rule.reason);
+    return r == 0 ? relation_add_rule(to, &rule) : r;
+}
+
+int relation_append(struct relation *to, const struct relation *from)
+{
+    uint32_t n = relation_n_selectors(from), *selectors = malloc(((size_t)n + 1) * sizeof *selectors);
+    uint32_t reasons = relation_n_reasons(to);
+    int r = selectors ? 0 : -ENOMEM;
+    for (uint32_t i = 0; r == 0 && i < n; i++) {
+        struct relation_selector selector = relation_selector(from, i);
+        r = relation_add_selector(to, selector.items, selector.n, &selectors[i]);
+    }
+    for (uint32_t i = 0, number; r == 0 && i < relation_n_reasons(from); i++)
+        r = relation_add_reason(to, *relation_reason(from, i), &number);
+    for (uint32_t i = 0; r == 0 && i < relation_n_rules(from); i++) {
+        struct relation_rule rule = *relation_rule(from, i);
+        rule.source = selectors[rule.source];
+        rule.destination = selectors[rule.destination];
+        rule.reason += reasons;
+        r = relation_add_rule(to, &rule);
+    }
+    free(selectors);
+    return r;
 }
 
 uint32_t relation_n_selectors(const struct relation *relation)

@@ -62,6 +62,9 @@ int relation_add_selector(struct relation *relation, const struct relation_range
 int relation_add_reason(struct relation *relation, struct relation_reason reason, uint32_t *ret) must_check;
 /* A rule with a selector that is nobody is dropped. */
 int relation_add_rule(struct relation *relation, const struct relation_rule *rule) must_check;
+/* One rule of another relation, or all of them, with their selectors and reasons. */
+int relation_append_rule(struct relation *to, const struct relation *from, uint32_t index) must_check;
+int relation_append(struct relation *to, const struct relation *from) must_check;
 
 uint32_t relation_n_selectors(const struct relation *relation);
 uint32_t relation_n_rules(const struct relation *relation);

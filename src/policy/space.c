@@ -23,7 +23,6 @@ struct refining {
     struct space_set *sets;
     struct split *splits;  /* by set */
     uint32_t n_sets, max_sets;
-    struct span *spans;    /* scratch, as many as the largest selector has ranges */
 };
 
 static int reserve_set(struct refining *r)
@@ -68,49 +67,66 @@ static int refine_span(struct refining *r, struct span span, uint32_t id)
     return 0;
 }
 
+/* Groups lie scattered over the axis: where a few ranges are is found first, so that what is needed of them comes from memory at once. */
 static int refine(struct refining *r, uint32_t id)
 {
     const struct relation_selector *selector = &r->c->selectors[id];
+    struct span spans[64];
+    size_t at = 0;
     int e = 0;
-    cutting_find_spans(r->c, selector, r->spans);
-    for (uint32_t i = 0; e == 0 && i < selector->n; i++) {
-        r->c->n_steps += r->spans[i].end - r->spans[i].first;
-        e = r->c->n_steps > SPACE_STEPS_MAX ? -E2BIG : refine_span(r, r->spans[i], id);
+    for (uint32_t first = 0, n; e == 0 && first < selector->n; first += n) {
+        n = selector->n - first < ARRAY_SIZE(spans) ? selector->n - first : ARRAY_SIZE(spans);
+        for (uint32_t i = 0; i < n; i++) {
+            spans[i] = cutting_find_span(r->c, &selector->items[first + i], &at);
+            __builtin_prefetch(&r->set_of[spans[i].first], 1);
+        }
+        for (uint32_t i = 0; e == 0 && i < n; i++) {
+            r->c->n_steps += spans[i].end - spans[i].first;
+            e = r->c->n_steps > SPACE_STEPS_MAX ? -E2BIG : refine_span(r, spans[i], id);
+        }
     }
     return e;
 }
 
-/* Classes are numbered as they appear on the axis, what nobody holds first; intervals don't merge across borders of families. */
-static int list_intervals(struct refining *r, struct space_part *part)
+/* An interval begins there: intervals don't merge across borders of families. */
+static bool is_start(const struct refining *r, uint32_t element)
 {
-    uint32_t *class_of = calloc(r->n_sets, sizeof *class_of); /* by set, + 1 */
-    part->starts = malloc(((size_t)r->c->n_elements + 1) * sizeof *part->starts);
-    part->class_of = malloc(((size_t)r->c->n_elements + 1) * sizeof *part->class_of);
-    part->set_of = malloc(r->n_sets * sizeof *part->set_of);
-    if (class_of && part->starts && part->class_of && part->set_of) {
-        part->set_of[part->n_classes++] = 0;
-        class_of[0] = 1;
-        for (uint32_t i = 0; i < r->c->n_elements; i++) {
-            uint32_t set = r->set_of[i];
-            if (i && set == r->set_of[i - 1] && !is_border(r->c, i))
-                continue;
-            if (!class_of[set]) {
-                part->set_of[part->n_classes++] = set;
-                class_of[set] = part->n_classes;
-            }
-            part->starts[part->n_intervals] = address_of(element_start(r->c, i));
-            part->class_of[part->n_intervals++] = class_of[set] - 1;
-        }
-    }
-    free(class_of);
-    return part->n_classes ? 0 : -ENOMEM;
+    return element == 0 || r->set_of[element] != r->set_of[element - 1] || is_border(r->c->axis, element);
 }
 
-static int make_classes(struct cutting *c, unsigned side, struct span *spans)
+/* Classes are numbered as they appear on the axis, what nobody holds first. */
+static int list_intervals(struct refining *r, struct space_part *part)
 {
-    struct space_part *part = &c->space->parts[side];
-    struct refining r = { .c = c, .spans = spans };
-    r.set_of = calloc((size_t)c->n_elements + 1, sizeof *r.set_of);
+    struct arena *arena = &r->c->space->arena;
+    uint32_t *class_of = arena_array(&r->c->arena, r->n_sets, uint32_t); /* by set, + 1 */
+    for (uint32_t i = 0; i < r->c->axis->n_elements; i++)
+        part->n_intervals += is_start(r, i);
+    part->starts = arena_array(arena, part->n_intervals, uint32_t);
+    part->class_of = arena_array(arena, part->n_intervals, uint32_t);
+    part->sets = arena_array(arena, r->n_sets, struct space_set);
+    part->set_of = arena_array(arena, r->n_sets, uint32_t);
+    if (!class_of || !part->starts || !part->class_of || !part->sets || !part->set_of)
+        return -ENOMEM;
+    memcpy(part->sets, r->sets, r->n_sets * sizeof *part->sets);
+    part->n_sets = r->n_sets;
+    class_of[0] = ++part->n_classes;
+    for (uint32_t i = 0, interval = 0; i < r->c->axis->n_elements; i++) {
+        uint32_t set = r->set_of[i];
+        if (!is_start(r, i))
+            continue;
+        if (!class_of[set]) {
+            part->set_of[part->n_classes++] = set;
+            class_of[set] = part->n_classes;
+        }
+        part->starts[interval] = i;
+        part->class_of[interval++] = class_of[set] - 1;
+    }
+    return 0;
+}
+
+static int make_classes(struct cutting *c, unsigned side)
+{
+    struct refining r = { .c = c, .set_of = arena_array(&c->arena, c->axis->n_elements, uint32_t) };
     int e = r.set_of ? reserve_set(&r) : -ENOMEM;
     if (e == 0) {
         r.sets[r.n_sets] = (struct space_set){ 0 };
@@ -120,10 +136,8 @@ static int make_classes(struct cutting *c, unsigned side, struct span *spans)
         if (c->sides[id] >> side & 1)
             e = refine(&r, id);
     if (e == 0)
-        e = list_intervals(&r, part);
-    part->sets = r.sets;
-    part->n_sets = r.n_sets;
-    free(r.set_of);
+        e = list_intervals(&r, &c->space->parts[side]);
+    free(r.sets);
     free(r.splits);
     return e;
 }
@@ -131,10 +145,10 @@ static int make_classes(struct cutting *c, unsigned side, struct span *spans)
 /* ---- indexes of what came out ---- */
 
 /* For each selector: the classes in it, ascending. */
-static int index_classes(struct space_part *part, uint32_t n_ids)
+static int index_classes(struct arena *arena, struct space_part *part, uint32_t n_ids)
 {
     uint64_t n = 0;
-    part->first_class = calloc((size_t)n_ids + 2, sizeof *part->first_class);
+    part->first_class = arena_array(arena, (size_t)n_ids + 2, uint32_t);
     if (!part->first_class)
         return -ENOMEM;
     for (uint32_t k = 0; k < part->n_classes; k++) {
@@ -143,7 +157,7 @@ static int index_classes(struct space_part *part, uint32_t n_ids)
         if (n > MEMBERS_MAX)
             return -E2BIG;
     }
-    part->classes = malloc((n + 1) * sizeof *part->classes);
+    part->classes = arena_array(arena, n, uint32_t);
     if (!part->classes)
         return -ENOMEM;
     for (uint32_t i = 2; i <= n_ids + 1; i++)
@@ -155,10 +169,10 @@ static int index_classes(struct space_part *part, uint32_t n_ids)
 }
 
 /* For each class: its intervals, ascending. */
-static int index_intervals(struct space_part *part)
+static int index_intervals(struct arena *arena, struct space_part *part)
 {
-    part->first_interval = calloc((size_t)part->n_classes + 2, sizeof *part->first_interval);
-    part->intervals = malloc(((size_t)part->n_intervals + 1) * sizeof *part->intervals);
+    part->first_interval = arena_array(arena, (size_t)part->n_classes + 2, uint32_t);
+    part->intervals = arena_array(arena, part->n_intervals, uint32_t);
     if (!part->first_interval || !part->intervals)
         return -ENOMEM;
     for (uint32_t i = 0; i < part->n_intervals; i++)
@@ -172,52 +186,38 @@ static int index_intervals(struct space_part *part)
 
 /* ---- the whole ---- */
 
-static int classify(struct cutting *c)
-{
-    uint32_t most = 0;
-    for (uint32_t id = 0; id < c->space->n_ids; id++)
-        most = c->selectors[id].n > most ? c->selectors[id].n : most;
-    struct span *spans = malloc(((size_t)most + 1) * sizeof *spans);
-    int r = spans ? 0 : -ENOMEM;
-    for (unsigned side = 0; r == 0 && side < N_SIDES; side++)
-        r = make_classes(c, side, spans);
-    free(spans);
-    return r;
-}
-
 static int cut(struct cutting *c)
 {
     int r = cutting_number_selectors(c);
     if (r == 0)
         r = cutting_find_elements(c);
-    if (r == 0)
-        r = classify(c);
-    if (r == 0)
-        r = index_classes(&c->space->parts[SPACE_DESTINATION], c->space->n_ids);
     for (unsigned side = 0; r == 0 && side < N_SIDES; side++)
-        r = index_intervals(&c->space->parts[side]);
+        r = make_classes(c, side);
+    if (r == 0)
+        r = index_classes(&c->space->arena, &c->space->parts[SPACE_DESTINATION], c->space->n_ids);
+    for (unsigned side = 0; r == 0 && side < N_SIDES; side++)
+        r = index_intervals(&c->space->arena, &c->space->parts[side]);
     return r;
 }
 
 static void cutting_deinit(struct cutting *c)
 {
-    free(c->selectors);
-    free(c->sides);
-    free(c->keys);
+    arena_deinit(&c->arena);
     for (unsigned i = 0; i < N_BLOCKS; i++)
         free(c->blocks[i]);
     free(c->pages);
-    free(c->v4);
 }
 
 int space_init(struct space **ret, const struct relation *const *relations, uint32_t n)
 {
     struct space *space = calloc(1, sizeof *space);
-    struct cutting c = { .space = space };
     if (!space)
         return -ENOMEM;
-    space->relations = malloc(((size_t)n + 1) * sizeof *space->relations);
-    space->id_of = calloc((size_t)n + 1, sizeof *space->id_of);
+    struct cutting c = { .space = space, .axis = &space->axis };
+    arena_init(&space->arena, 0);
+    arena_init(&c.arena, 0);
+    space->relations = arena_array(&space->arena, n, const struct relation *);
+    space->id_of = arena_array(&space->arena, n, uint32_t *);
     int r = space->relations && space->id_of ? 0 : -ENOMEM;
     if (r == 0) {
         memcpy(space->relations, relations, n * sizeof *relations);
@@ -236,21 +236,7 @@ struct space *space_free(struct space *space)
 {
     if (!space)
         return NULL;
-    for (uint32_t i = 0; i < space->n_relations; i++)
-        free(space->id_of[i]);
-    for (unsigned i = 0; i < N_SIDES; i++) {
-        struct space_part *part = &space->parts[i];
-        free(part->starts);
-        free(part->class_of);
-        free(part->sets);
-        free(part->set_of);
-        free(part->first_class);
-        free(part->classes);
-        free(part->first_interval);
-        free(part->intervals);
-    }
-    free(space->relations);
-    free(space->id_of);
+    arena_deinit(&space->arena);
     free(space);
     return NULL;
 }
@@ -268,15 +254,15 @@ uint32_t space_n_classes(const struct space *space, enum space_side side)
     return space->parts[side].n_classes;
 }
 
-static uint32_t interval_of(const struct space_part *part, const struct address *address)
+static uint32_t interval_of(const struct space *space, const struct space_part *part, struct space_key key)
 {
     uint32_t first = 0, end = part->n_intervals;
     while (end - first > 1) {
         uint32_t middle = first + (end - first) / 2;
-        if (address_compare(&part->starts[middle], address) <= 0)
-            first = middle;
-        else
+        if (is_before(key, element_start(&space->axis, part->starts[middle])))
             end = middle;
+        else
+            first = middle;
     }
     return first;
 }
@@ -284,7 +270,7 @@ static uint32_t interval_of(const struct space_part *part, const struct address 
 uint32_t space_class_of(const struct space *space, enum space_side side, const struct address *address)
 {
     const struct space_part *part = &space->parts[side];
-    return part->class_of[interval_of(part, address)];
+    return part->class_of[interval_of(space, part, key_of(address))];
 }
 
 bool space_class_range(const struct space *space, enum space_side side, uint32_t class_index, uint32_t k, struct relation_range *ret)
@@ -293,11 +279,11 @@ bool space_class_range(const struct space *space, enum space_side side, uint32_t
     if (class_index >= part->n_classes || k >= part->first_interval[class_index + 1] - part->first_interval[class_index])
         return false;
     uint32_t i = part->intervals[part->first_interval[class_index] + k];
-    struct key last = { 0, 0 };
+    struct space_key last = { 0, 0 };
     if (i + 1 < part->n_intervals)
-        last = key_of(&part->starts[i + 1]);
+        last = element_start(&space->axis, part->starts[i + 1]);
     last.hi -= last.lo == 0;
     last.lo--;
-    *ret = (struct relation_range){ part->starts[i], address_of(last) };
+    *ret = (struct relation_range){ address_of(element_start(&space->axis, part->starts[i])), address_of(last) };
     return true;
 }

@@ -48,34 +48,30 @@ static int order_by_size(struct cutting *c)
 {
     struct space *s = c->space;
     uint32_t count[32] = { 0 }, at = 0;
-    uint32_t *new_id = malloc(((size_t)s->n_ids + 1) * sizeof *new_id);
-    struct relation_selector *selectors = malloc(((size_t)s->n_ids + 1) * sizeof *selectors);
-    uint8_t *sides = malloc((size_t)s->n_ids + 1);
-    bool ok = new_id && selectors && sides;
-    for (uint32_t id = 0; ok && id < s->n_ids; id++)
+    uint32_t *new_id = arena_array(&c->arena, s->n_ids, uint32_t);
+    struct relation_selector *selectors = arena_array(&c->arena, s->n_ids, struct relation_selector);
+    uint8_t *sides = arena_array(&c->arena, s->n_ids, uint8_t);
+    if (!new_id || !selectors || !sides)
+        return -ENOMEM;
+    for (uint32_t id = 0; id < s->n_ids; id++)
         count[__builtin_clz(c->selectors[id].n)]++;
     for (unsigned i = 0; i < ARRAY_SIZE(count); i++) {
         uint32_t n = count[i];
         count[i] = at;
         at += n;
     }
-    for (uint32_t id = 0; ok && id < s->n_ids; id++) {
+    for (uint32_t id = 0; id < s->n_ids; id++) {
         new_id[id] = count[__builtin_clz(c->selectors[id].n)]++;
         selectors[new_id[id]] = c->selectors[id];
         sides[new_id[id]] = c->sides[id];
     }
-    for (uint32_t i = 0; ok && i < s->n_relations; i++)
+    for (uint32_t i = 0; i < s->n_relations; i++)
         for (uint32_t k = 0; k < relation_n_selectors(s->relations[i]); k++)
             if (s->id_of[i][k] != SPACE_UNUSED)
                 s->id_of[i][k] = new_id[s->id_of[i][k]];
-    free(new_id);
-    free(ok ? c->selectors : selectors);
-    free(ok ? c->sides : sides);
-    if (ok) {
-        c->selectors = selectors;
-        c->sides = sides;
-    }
-    return ok ? 0 : -ENOMEM;
+    c->selectors = selectors;
+    c->sides = sides;
+    return 0;
 }
 
 int cutting_number_selectors(struct cutting *c)
@@ -89,27 +85,25 @@ int cutting_number_selectors(struct cutting *c)
         return -E2BIG;
     while (n.n_slots < 2 * total)
         n.n_slots *= 2;
-    n.slots = calloc(n.n_slots, sizeof *n.slots);
-    n.hashes = malloc(total * sizeof *n.hashes);
-    c->selectors = malloc(total * sizeof *c->selectors);
-    c->sides = calloc(total, 1);
+    n.slots = arena_array(&c->arena, n.n_slots, uint32_t);
+    n.hashes = arena_array(&c->arena, total, uint64_t);
+    c->selectors = arena_array(&c->arena, total, struct relation_selector);
+    c->sides = arena_array(&c->arena, total, uint8_t);
     int r = n.slots && n.hashes && c->selectors && c->sides ? 0 : -ENOMEM;
     for (uint32_t i = 0; r == 0 && i < s->n_relations; i++) {
-        s->id_of[i] = malloc(((size_t)relation_n_selectors(s->relations[i]) + 1) * sizeof *s->id_of[i]);
+        s->id_of[i] = arena_array(&s->arena, relation_n_selectors(s->relations[i]), uint32_t);
         if (s->id_of[i])
             number_relation(&n, s->relations[i], s->id_of[i]);
         else
             r = -ENOMEM;
     }
-    free(n.slots);
-    free(n.hashes);
     return r == 0 ? order_by_size(c) : r;
 }
 
 /* ---- where elements begin ---- */
 
 /* How many of a selector's ranges lie before a place. */
-static uint32_t count_before(const struct relation_selector *selector, struct key place)
+static uint32_t count_before(const struct relation_selector *selector, struct space_key place)
 {
     uint32_t first = 0, end = selector->n;
     while (first < end) {
@@ -162,14 +156,15 @@ static struct page *add_page(struct cutting *c, uint32_t address)
     return &c->pages[c->n_pages - 1];
 }
 
-static int mark_v4(struct cutting *c, uint32_t address)
+/* bits, of the 64 addresses around this one. */
+static int mark_v4(struct cutting *c, uint32_t address, uint64_t bits)
 {
     struct page *page = find_page(c, address);
     if (!page)
         page = add_page(c, address);
     if (!page)
         return -ENOMEM;
-    page->bits[address >> 6 & 3] |= UINT64_C(1) << (address & 63);
+    page->bits[address >> 6 & 3] |= bits;
     return 0;
 }
 
@@ -178,10 +173,11 @@ static int mark_ranges_v4(struct cutting *c, const struct relation_range *ranges
 {
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < n; i++) {
-        uint32_t last = v4_of(&ranges[i].last);
-        r = mark_v4(c, v4_of(&ranges[i].first));
-        if (r == 0 && last != UINT32_MAX)
-            r = mark_v4(c, last + 1);
+        uint32_t first = v4_of(&ranges[i].first), next = v4_of(&ranges[i].last) + 1;
+        bool is_one_word = first >> 6 == next >> 6;
+        r = mark_v4(c, first, UINT64_C(1) << (first & 63) | (is_one_word ? UINT64_C(1) << (next & 63) : 0));
+        if (r == 0 && !is_one_word && next)
+            r = mark_v4(c, next, UINT64_C(1) << (next & 63));
     }
     return r;
 }
@@ -189,10 +185,10 @@ static int mark_ranges_v4(struct cutting *c, const struct relation_range *ranges
 static void take_keys(struct cutting *c, const struct relation_range *ranges, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        struct key next = key_of(&ranges[i].last);
-        c->keys[c->n_keys++] = key_of(&ranges[i].first);
+        struct space_key next = key_of(&ranges[i].last);
+        c->axis->keys[c->axis->n_keys++] = key_of(&ranges[i].first);
         if (key_step(&next) && !is_same(next, space_borders[0]))
-            c->keys[c->n_keys++] = next;
+            c->axis->keys[c->axis->n_keys++] = next;
     }
 }
 
@@ -206,12 +202,12 @@ static int take_ranges(struct cutting *c)
         if (n > SPACE_RANGES_MAX)
             return -E2BIG;
     }
-    c->keys = malloc((n_keys + 2) * sizeof *c->keys);
-    if (!c->keys)
+    c->axis->keys = arena_array(&c->arena, n_keys + 2, struct space_key);
+    if (!c->axis->keys)
         return -ENOMEM;
-    c->keys[c->n_keys++] = (struct key){ 0, 0 };
-    c->keys[c->n_keys++] = space_borders[1];
-    int r = mark_v4(c, 0);
+    c->axis->keys[c->axis->n_keys++] = (struct space_key){ 0, 0 };
+    c->axis->keys[c->axis->n_keys++] = space_borders[1];
+    int r = mark_v4(c, 0, 1);
     for (uint32_t id = 0; r == 0 && id < c->space->n_ids; id++) {
         const struct relation_selector *selector = &c->selectors[id];
         struct span v4 = find_v4(selector);
@@ -233,9 +229,9 @@ static unsigned count_bits(uint64_t bits)
 static void list_page(struct cutting *c, struct page *page, uint32_t address)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(page->bits); i++) {
-        page->before[i] = c->n_v4;
+        page->before[i] = c->axis->n_v4;
         for (uint64_t bits = page->bits[i]; bits; bits &= bits - 1)
-            c->v4[c->n_v4++] = address + 64 * i + (unsigned)__builtin_ctzll(bits);
+            c->axis->v4[c->axis->n_v4++] = address + 64 * i + (unsigned)__builtin_ctzll(bits);
     }
 }
 
@@ -245,8 +241,8 @@ static int list_v4(struct cutting *c)
     for (uint32_t i = 0; i < c->n_pages; i++)
         for (unsigned k = 0; k < ARRAY_SIZE(c->pages[i].bits); k++)
             n += count_bits(c->pages[i].bits[k]);
-    c->v4 = malloc((n + 1) * sizeof *c->v4);
-    if (!c->v4)
+    c->axis->v4 = arena_array(&c->space->arena, n, uint32_t);
+    if (!c->axis->v4)
         return -ENOMEM;
     for (uint32_t b = 0; b < N_BLOCKS; b++)
         for (uint32_t k = 0; c->blocks[b] && k <= BLOCK_MASK; k++)
@@ -257,64 +253,70 @@ static int list_v4(struct cutting *c)
 
 /* ---- sorting ---- */
 
-static uint64_t half_of(const struct key *key, bool hi)
+static uint64_t half_of(const struct space_key *key, bool hi)
 {
     return hi ? key->hi : key->lo;
 }
 
 static int compare_keys(const void *a, const void *b)
 {
-    const struct key *x = a, *y = b;
+    const struct space_key *x = a, *y = b;
     return is_before(*y, *x) - is_before(*x, *y);
 }
 
 /* By digits from the last to the first, without those in which all are equal. */
 static int sort_many(struct cutting *c)
 {
-    struct key differ = { 0, 0 }, *spare = malloc(c->n_keys * sizeof *spare);
+    struct space_key differ = { 0, 0 }, *spare = arena_array(&c->arena, c->axis->n_keys, struct space_key);
     if (!spare)
         return -ENOMEM;
-    for (size_t i = 1; i < c->n_keys; i++) {
-        differ.lo |= c->keys[i].lo ^ c->keys[0].lo;
-        differ.hi |= c->keys[i].hi ^ c->keys[0].hi;
+    for (size_t i = 1; i < c->axis->n_keys; i++) {
+        differ.lo |= c->axis->keys[i].lo ^ c->axis->keys[0].lo;
+        differ.hi |= c->axis->keys[i].hi ^ c->axis->keys[0].hi;
     }
     for (unsigned half = 0; half < 2; half++)
         for (unsigned shift = 0; shift < 64; shift += DIGIT_BITS) {
             size_t count[1 << DIGIT_BITS] = { 0 }, at = 0;
             if ((half_of(&differ, half == 1) >> shift & DIGIT_MASK) == 0)
                 continue;
-            for (size_t i = 0; i < c->n_keys; i++)
-                count[half_of(&c->keys[i], half == 1) >> shift & DIGIT_MASK]++;
+            for (size_t i = 0; i < c->axis->n_keys; i++)
+                count[half_of(&c->axis->keys[i], half == 1) >> shift & DIGIT_MASK]++;
             for (size_t i = 0; i < ARRAY_SIZE(count); i++) {
                 size_t here = count[i];
                 count[i] = at;
                 at += here;
             }
-            for (size_t i = 0; i < c->n_keys; i++)
-                spare[count[half_of(&c->keys[i], half == 1) >> shift & DIGIT_MASK]++] = c->keys[i];
-            struct key *swap = c->keys;
-            c->keys = spare;
+            for (size_t i = 0; i < c->axis->n_keys; i++)
+                spare[count[half_of(&c->axis->keys[i], half == 1) >> shift & DIGIT_MASK]++] = c->axis->keys[i];
+            struct space_key *swap = c->axis->keys;
+            c->axis->keys = spare;
             spare = swap;
         }
-    free(spare);
     return 0;
 }
 
 static int sort_keys(struct cutting *c)
 {
     size_t out = 1;
-    int r = 0;
-    if (c->n_keys >= 1 << DIGIT_BITS)
-        r = sort_many(c);
-    else
-        qsort(c->keys, c->n_keys, sizeof *c->keys, compare_keys);
-    for (size_t i = 1; i < c->n_keys; i++)
-        if (!is_same(c->keys[i], c->keys[out - 1]))
-            c->keys[out++] = c->keys[i];
-    c->n_keys = out;
-    while (is_before(c->keys[c->n_low], space_borders[0]))
-        c->n_low++;
-    return r;
+    if (c->axis->n_keys >= 1 << DIGIT_BITS) {
+        int r = sort_many(c);
+        if (r < 0)
+            return r;
+    } else {
+        qsort(c->axis->keys, c->axis->n_keys, sizeof *c->axis->keys, compare_keys);
+    }
+    for (size_t i = 1; i < c->axis->n_keys; i++)
+        if (!is_same(c->axis->keys[i], c->axis->keys[out - 1]))
+            c->axis->keys[out++] = c->axis->keys[i];
+    struct space_key *keys = arena_array(&c->space->arena, out, struct space_key);
+    if (!keys)
+        return -ENOMEM;
+    memcpy(keys, c->axis->keys, out * sizeof *keys);
+    c->axis->keys = keys;
+    c->axis->n_keys = out;
+    while (is_before(c->axis->keys[c->axis->n_low], space_borders[0]))
+        c->axis->n_low++;
+    return 0;
 }
 
 int cutting_find_elements(struct cutting *c)
@@ -324,7 +326,7 @@ int cutting_find_elements(struct cutting *c)
         r = list_v4(c);
     if (r == 0)
         r = sort_keys(c);
-    c->n_elements = (uint32_t)(c->n_keys + c->n_v4);
+    c->axis->n_elements = (uint32_t)(c->axis->n_keys + c->axis->n_v4);
     return r;
 }
 
@@ -336,32 +338,20 @@ static uint32_t find_element_v4(const struct cutting *c, uint32_t address)
     const struct page *page = find_page(c, address);
     unsigned word = address >> 6 & 3;
     uint64_t below = page->bits[word] & ((UINT64_C(1) << (address & 63)) - 1);
-    return (uint32_t)c->n_low + page->before[word] + count_bits(below);
-}
-
-static void find_spans_v4(const struct cutting *c, const struct relation_range *ranges, uint32_t n, struct span *ret)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t first = v4_of(&ranges[i].first), last = v4_of(&ranges[i].last);
-        ret[i].first = find_element_v4(c, first);
-        if (first == last)
-            ret[i].end = ret[i].first + 1;
-        else
-            ret[i].end = last == UINT32_MAX ? (uint32_t)c->n_low + c->n_v4 : find_element_v4(c, last + 1);
-    }
+    return (uint32_t)c->axis->n_low + page->before[word] + count_bits(below);
 }
 
 /* The first key from at on that is not before place; in steps that double, as ranges come in order. */
-static size_t skip_to(const struct cutting *c, size_t at, struct key place)
+static size_t skip_to(const struct cutting *c, size_t at, struct space_key place)
 {
     size_t width = 1, first = at;
-    while (width <= c->n_keys - first && is_before(c->keys[first + width - 1], place)) {
+    while (width <= c->axis->n_keys - first && is_before(c->axis->keys[first + width - 1], place)) {
         first += width;
         width *= 2;
     }
-    for (size_t end = width < c->n_keys - first ? first + width : c->n_keys; first < end;) {
+    for (size_t end = width < c->axis->n_keys - first ? first + width : c->axis->n_keys; first < end;) {
         size_t middle = first + (end - first) / 2;
-        if (is_before(c->keys[middle], place))
+        if (is_before(c->axis->keys[middle], place))
             first = middle + 1;
         else
             end = middle;
@@ -371,25 +361,27 @@ static size_t skip_to(const struct cutting *c, size_t at, struct key place)
 
 static uint32_t element_of_key(const struct cutting *c, size_t key)
 {
-    return (uint32_t)(key < c->n_low ? key : key + c->n_v4);
+    return (uint32_t)(key < c->axis->n_low ? key : key + c->axis->n_v4);
 }
 
-static void find_spans_of_keys(const struct cutting *c, const struct relation_range *ranges, uint32_t n, struct span *ret)
+static bool is_key_v4(struct space_key key)
 {
-    size_t at = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        struct key next = key_of(&ranges[i].last);
-        at = skip_to(c, at, key_of(&ranges[i].first));
-        ret[i].first = element_of_key(c, at);
-        at = key_step(&next) ? skip_to(c, at, next) : c->n_keys;
-        ret[i].end = element_of_key(c, at - 1) + 1;
+    return key.hi == 0 && key.lo >> 32 == MAPPED;
+}
+
+struct span cutting_find_span(const struct cutting *c, const struct relation_range *range, size_t *at)
+{
+    struct space_key first = key_of(&range->first), next = key_of(&range->last);
+    bool is_end = !key_step(&next);
+    if (!is_key_v4(first)) {
+        size_t from = skip_to(c, *at, first);
+        *at = is_end ? c->axis->n_keys : skip_to(c, from, next);
+        return (struct span){ element_of_key(c, from), element_of_key(c, *at - 1) + 1 };
     }
-}
-
-void cutting_find_spans(const struct cutting *c, const struct relation_selector *selector, struct span *ret)
-{
-    struct span v4 = find_v4(selector);
-    find_spans_of_keys(c, selector->items, v4.first, ret);
-    find_spans_v4(c, selector->items + v4.first, v4.end - v4.first, ret + v4.first);
-    find_spans_of_keys(c, selector->items + v4.end, selector->n - v4.end, ret + v4.end);
+    struct span span = { .first = find_element_v4(c, (uint32_t)first.lo) };
+    if (is_same(first, key_of(&range->last)))
+        span.end = span.first + 1;
+    else
+        span.end = is_key_v4(next) ? find_element_v4(c, (uint32_t)next.lo) : (uint32_t)c->axis->n_low + c->axis->n_v4;
+    return span;
 }

@@ -7,28 +7,6 @@
 
 /* ---- layers that come in parts ---- */
 
-static int append_relation(struct relation *to, const struct relation *from)
-{
-    uint32_t n = relation_n_selectors(from), *selectors = malloc(((size_t)n + 1) * sizeof *selectors);
-    uint32_t reasons = relation_n_reasons(to);
-    int r = selectors ? 0 : -ENOMEM;
-    for (uint32_t i = 0; r == 0 && i < n; i++) {
-        struct relation_selector selector = relation_selector(from, i);
-        r = relation_add_selector(to, selector.items, selector.n, &selectors[i]);
-    }
-    for (uint32_t i = 0, number; r == 0 && i < relation_n_reasons(from); i++)
-        r = relation_add_reason(to, *relation_reason(from, i), &number);
-    for (uint32_t i = 0; r == 0 && i < relation_n_rules(from); i++) {
-        struct relation_rule rule = *relation_rule(from, i);
-        rule.source = selectors[rule.source];
-        rule.destination = selectors[rule.destination];
-        rule.reason += reasons;
-        r = relation_add_rule(to, &rule);
-    }
-    free(selectors);
-    return r;
-}
-
 /* One relation of what hosts have each; without any, an empty one. */
 static int merge(struct relation *merged, const struct relation *const *by_host, uint32_t n_hosts, const struct relation **ret)
 {
@@ -42,9 +20,9 @@ static int merge(struct relation *merged, const struct relation *const *by_host,
             *ret = by_host[i];
         } else {
             if (*ret != merged)
-                r = append_relation(merged, *ret);
+                r = relation_append(merged, *ret);
             *ret = merged;
-            r = r == 0 ? append_relation(merged, by_host[i]) : r;
+            r = r == 0 ? relation_append(merged, by_host[i]) : r;
         }
         last = by_host[i];
     }
@@ -75,17 +53,23 @@ static bool has(const struct relation *const *by_host, uint32_t host)
     return by_host && by_host[host];
 }
 
-/* The addresses of hosts, sorted out by what is known of them. */
+/* The addresses of hosts, sorted out by what is known of them: first counted, then listed. */
 struct placing {
-    struct buf ranges[PROOF_PLACES];
+    struct relation_range *ranges[PROOF_PLACES];  /* NULL: they are being counted */
+    uint32_t n[PROOF_PLACES];
 };
 
-static void place_prefixes(struct placing *placing, const struct model_prefixes *prefixes, unsigned place)
+static void place(struct placing *placing, struct relation_range range, unsigned place)
 {
-    for (uint32_t i = 0; i < prefixes->n; i++) {
-        struct relation_range range = relation_range_of_prefix(&prefixes->items[i]);
-        buf_append(&placing->ranges[place], str_make((const char *)&range, sizeof range));
-    }
+    if (placing->ranges[place])
+        placing->ranges[place][placing->n[place]] = range;
+    placing->n[place]++;
+}
+
+static void place_prefixes(struct placing *placing, const struct model_prefixes *prefixes, unsigned at)
+{
+    for (uint32_t i = 0; i < prefixes->n; i++)
+        place(placing, relation_range_of_prefix(&prefixes->items[i]), at);
 }
 
 /* The mesh's addresses in the order of the axis, so that large selectors are sorted already. */
@@ -93,10 +77,9 @@ static void place_hosts(struct placing *placing, const struct verify_layers *l)
 {
     for (uint32_t i = 0; i < l->sources->n; i++) {
         const struct source_range *source = &l->sources->items[i];
-        struct relation_range range = { source->first, source->last };
         if (source->host != MODEL_NONE)
-            buf_append(&placing->ranges[PROOF_IS_MESH | (has(l->firewalls, source->host) ? PROOF_HAS_FIREWALL : 0)],
-                       str_make((const char *)&range, sizeof range));
+            place(placing, (struct relation_range){ source->first, source->last },
+                  PROOF_IS_MESH | (has(l->firewalls, source->host) ? PROOF_HAS_FIREWALL : 0));
     }
     for (uint32_t i = 0; i < l->model->n_hosts; i++)
         place_prefixes(placing, &l->model->hosts[i].lan,
@@ -104,9 +87,8 @@ static void place_hosts(struct placing *placing, const struct verify_layers *l)
     for (uint32_t g = 0; g < l->n_gateways; g++)
         for (uint32_t i = 0; i < l->gateways[g].n_listeners; i++) {
             const struct address *own = &l->gateways[g].listeners[i].address;
-            struct relation_range range = { *own, *own };
             if (has(l->firewalls, l->gateways[g].host) && !proof_is_of_host(&l->model->hosts[l->gateways[g].host], own))
-                buf_append(&placing->ranges[PROOF_HAS_FIREWALL], str_make((const char *)&range, sizeof range));
+                place(placing, (struct relation_range){ *own, *own }, PROOF_HAS_FIREWALL);
         }
 }
 
@@ -127,21 +109,22 @@ static int cut_at(struct proof *p, uint32_t source, uint32_t destination)
 
 static int shape_places(struct proof *p)
 {
-    struct placing placing;
+    cleanup(arena_deinit) struct arena arena;
+    struct placing placing = { 0 };
     int r = 0;
-    for (unsigned i = 0; i < PROOF_PLACES; i++)
-        buf_init(&placing.ranges[i], RELATION_MEMORY_MAX);
+    arena_init(&arena, 0);
     place_hosts(&placing, p->layers);
-    for (unsigned i = 0; i < PROOF_PLACES; i++) {
-        struct buf *ranges = &placing.ranges[i];
-        if (r == 0)
-            r = ranges->error;
-        if (r == 0)
-            r = relation_add_selector(&p->shape, (const struct relation_range *)(const void *)ranges->ptr,
-                                      (uint32_t)(ranges->len / sizeof(struct relation_range)), &p->place_selectors[i]);
+    for (unsigned i = 0; r == 0 && i < PROOF_PLACES; i++) {
+        placing.ranges[i] = arena_array(&arena, placing.n[i], struct relation_range);
+        placing.n[i] = 0;
+        r = placing.ranges[i] ? 0 : -ENOMEM;
+    }
+    if (r == 0)
+        place_hosts(&placing, p->layers);
+    for (unsigned i = 0; r == 0 && i < PROOF_PLACES; i++) {
+        r = relation_add_selector(&p->shape, placing.ranges[i], placing.n[i], &p->place_selectors[i]);
         if (r == 0)
             r = cut_at(p, UINT32_MAX, p->place_selectors[i]);
-        buf_deinit(ranges);
     }
     return r;
 }

@@ -48,10 +48,10 @@ int broker_table_find(const struct broker_table *table, uint64_t generation, uin
         const struct broker_generation *held = &table->held[i];
         if (held->generation != generation)
             continue;
-        if (target >= image_count(held->image, IMAGE_TARGETS) || surface >= IMAGE_SURFACES_MAX)
+        if (target >= image_count(held->image, IMAGE_TARGETS) || surface >= IMAGE_VIEWS_MAX)
             return -EPERM;
         const struct image_target *found = image_target(held->image, target);
-        if (!(found->surfaces >> surface & 1))
+        if (surface == IMAGE_SURFACE_DIRECT ? !found->direct : !(found->surfaces >> surface & 1))
             return -EPERM;
         *ret = found;
         *ret_image = held->image;

@@ -252,7 +252,7 @@ static int send_blocks(const struct compile_output *output)
         r = send_block(IMAGE_KEYS, IMAGE_NONE, &output->keys);
     if (r == 0 && output->docker.data)
         r = send_block(IMAGE_DOCKER, IMAGE_NONE, &output->docker);
-    for (uint32_t i = 0; r == 0 && i < IMAGE_SURFACES_MAX; i++)
+    for (uint32_t i = 0; r == 0 && i < IMAGE_VIEWS_MAX; i++)
         if (output->views[i].data)
             r = send_block(IMAGE_VIEW, i, &output->views[i]);
     return r;

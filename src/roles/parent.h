@@ -143,7 +143,7 @@ void wire_ended(struct parent *parent, struct child *child);
 struct generation {
     uint64_t number;
     char revision[IMAGE_REVISION_SIZE];
-    struct parent_block plan, dial, keys, views[IMAGE_SURFACES_MAX];
+    struct parent_block plan, dial, keys, views[IMAGE_VIEWS_MAX];
     struct parent_block docker;         /* fd -1: no container is looked for */
     struct image plan_image;            /* attached once complete */
     struct parent_block source;         /* the text it came from */

@@ -23,7 +23,7 @@ struct generation *generation_new(uint64_t number)
         return NULL;
     generation->number = number;
     generation->plan = generation->dial = generation->keys = generation->docker = generation->source = no_block;
-    for (size_t i = 0; i < IMAGE_SURFACES_MAX; i++)
+    for (size_t i = 0; i < IMAGE_VIEWS_MAX; i++)
         generation->views[i] = no_block;
     return generation;
 }
@@ -44,7 +44,7 @@ struct generation *generation_free(struct generation *generation)
     close_block(&generation->keys);
     close_block(&generation->docker);
     close_block(&generation->source);
-    for (size_t i = 0; i < IMAGE_SURFACES_MAX; i++)
+    for (size_t i = 0; i < IMAGE_VIEWS_MAX; i++)
         close_block(&generation->views[i]);
     free(generation);
     return NULL;
@@ -67,7 +67,7 @@ int generation_add_block(struct generation *generation, const struct ipc_block *
         place = &generation->docker;
         break;
     case IMAGE_VIEW:
-        place = block->surface < IMAGE_SURFACES_MAX ? &generation->views[block->surface] : NULL;
+        place = block->surface < IMAGE_VIEWS_MAX ? &generation->views[block->surface] : NULL;
         break;
     }
     if (!place || place->fd >= 0) {
@@ -100,7 +100,7 @@ int generation_complete(struct generation *generation, struct error *err)
     }
     for (uint32_t i = 0; i < image_count(plan, IMAGE_LISTENERS); i++) {
         uint32_t surface = image_listener(plan, i)->surface;
-        if (surface >= IMAGE_SURFACES_MAX || !is_sealed(&generation->views[surface])) {
+        if (surface >= IMAGE_VIEWS_MAX || !is_sealed(&generation->views[surface])) {
             role_detach_image(plan);
             error_set(err, "the compiler left a surface's view out");
             return -EINVAL;

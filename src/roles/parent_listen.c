@@ -232,6 +232,8 @@ int listen_prepare(struct parent *parent, const struct generation *generation, s
     int r = want_daemons(parent, plan, err);
     for (uint32_t i = 0; r == 0 && i < image_count(plan, IMAGE_LISTENERS); i++) {
         const struct image_listener *entry = image_listener(plan, i);
+        if (entry->surface == IMAGE_SURFACE_DIRECT)
+            continue;
         const struct image_surface *surface = generation_surface(generation, entry->surface);
         struct listener wanted = { .kind = (uint16_t)entry->kind, .surface = entry->surface, .address = entry->address, .port = entry->port,
             .redirect_to = entry->kind == IMAGE_LISTENER_REDIRECT && surface ? surface->port : 0, .fd = -1 };

@@ -20,6 +20,10 @@ gateway(services, grants, surfaces=, **top)
         assert answer.status == 200 and answer.json()["path"] == "/x"
         assert answer.seen["x-forwarded-for"] == ["127.0.0.13"]
 
+engine                  a Docker engine of the worker's own, empty at the start of each test: lib.engine.Engine. Skipped where none can run.
+engines(live_restore=True, namespace=, ...)
+                        engines of the test's own, for those that harm dockerd or put it into another host's network namespace.
+
 lib.lab.Lab(file)       a whole lab: up(), down(), exec(host, *command), curl(host, url), ports(), status(); see tests/e2e/truth.
 free_port()             a port that no other test, worker or run has.
 lib.process             POSTERN, STANDIN (paths), Process, wait_until(condition): wait on conditions, never sleep.
@@ -32,6 +36,7 @@ import tempfile
 import pytest
 
 from lib import ports
+from lib.engine import Engine, EngineCannotRun, cannot_run
 from lib.gateway import Gateway
 from lib.process import POSTERN, STANDIN
 from lib.standin import Standin
@@ -99,3 +104,43 @@ def gateway(directory, request):
     for gw in started:
         if gw.process:
             gw.stop()
+
+
+def start_engine(**arguments):
+    """An Engine, or the test is skipped with the reason."""
+    why = cannot_run()
+    if why:
+        pytest.skip(why)
+    try:
+        return Engine(**arguments)
+    except EngineCannotRun as trouble:
+        pytest.skip(f"no Docker engine can run here: {trouble}")
+
+
+@pytest.fixture(scope="session")
+def engine_of_worker():
+    engine = start_engine()
+    yield engine
+    engine.end()
+
+
+@pytest.fixture
+def engine(engine_of_worker, request):
+    request.node._postern_things = [*getattr(request.node, "_postern_things", []), engine_of_worker]
+    yield engine_of_worker
+    engine_of_worker.clear()
+
+
+@pytest.fixture
+def engines(request):
+    started = []
+    request.node._postern_things = getattr(request.node, "_postern_things", [])
+
+    def start(**arguments):
+        started.append(start_engine(**arguments))
+        request.node._postern_things = [*request.node._postern_things, started[-1]]
+        return started[-1]
+
+    yield start
+    for engine in started:
+        engine.end()

@@ -105,6 +105,7 @@ static void test_contains(void **state)
     assert_true(address_prefix_contains(&all_v4, &outside));
     assert_false(address_prefix_contains(&all_v4, &v6));
     assert_true(address_prefix_contains(&all, &v6));
+    assert_false(address_prefix_contains(&all, &inside)); /* though IPv4 is held within it */
 }
 
 static void test_loopback(void **state)

@@ -55,6 +55,32 @@ static void test_arena_gives_zeroed_aligned_memory_that_stays(void **state)
     arena_deinit(&arena);
 }
 
+/* Of the heap and of pages of the arena's own, in turn and around the border between them. */
+static void test_arena_holds_large_pieces(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = { 100, (2 << 20) - 64, 2 << 20, 40, (5 << 20) + 3, 1 << 20, 3 << 20, (16 << 20) + 1, 8 };
+    struct arena arena;
+    arena_init(&arena, 64 << 20);
+    for (unsigned round = 0; round < 2; round++) {
+        unsigned char *pieces[ARRAY_SIZE(sizes)];
+        for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+            pieces[i] = arena_alloc(&arena, sizes[i], 1);
+            assert_non_null(pieces[i]);
+            for (size_t k = 0; k < sizes[i]; k++)
+                if (pieces[i][k])
+                    fail_msg("byte %zu of piece %zu is not zero", k, i);
+            memset(pieces[i], (int)i + 1, sizes[i]);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+            for (size_t k = 0; k < sizes[i]; k++)
+                if (pieces[i][k] != i + 1)
+                    fail_msg("byte %zu of piece %zu was overwritten", k, i);
+        assert_null(arena_alloc(&arena, 64 << 20, 1)); /* past the cap */
+        arena_deinit(&arena);
+    }
+}
+
 static void test_arena_keeps_its_cap(void **state)
 {
     (void)state;
@@ -237,6 +263,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arena_gives_zeroed_aligned_memory_that_stays),
+        cmocka_unit_test(test_arena_holds_large_pieces),
         cmocka_unit_test(test_arena_keeps_its_cap),
         cmocka_unit_test(test_arena_refuses_products_that_overflow),
         cmocka_unit_test(test_arena_survives_an_empty_heap),

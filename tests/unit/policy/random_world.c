@@ -65,6 +65,15 @@ static void add_surfaces(struct world *w, uint64_t *seed)
     }
 }
 
+/* The reader lets no two direct services have one port of a host. */
+static bool is_direct_port(const struct world *w, uint16_t port)
+{
+    for (uint32_t i = 0; i < w->model.n_services; i++)
+        if (w->model.services[i].kind == MODEL_KIND_DIRECT && w->model.services[i].port == port)
+            return true;
+    return false;
+}
+
 static void add_services(struct world *w, uint64_t *seed)
 {
     for (size_t i = 0; i < ARRAY_SIZE(service_names); i++) {
@@ -86,7 +95,7 @@ static void add_services(struct world *w, uint64_t *seed)
             s->surfaces = world_surfaces(w, "sur0");
         if (chance(seed, 10))
             s->kind = MODEL_KIND_INTERNAL;
-        else if (chance(seed, 15))
+        else if (chance(seed, 15) && !is_direct_port(w, s->port))
             s->kind = MODEL_KIND_DIRECT;
         s->transport = s->kind == MODEL_KIND_DIRECT && chance(seed, 50) ? MODEL_UDP : MODEL_TCP;
     }

@@ -129,6 +129,25 @@ static void test_a_prefix_of_guests_does_not_let_in_others_that_lie_in_it(void *
     world_deinit(&w);
 }
 
+static void test_a_prefix_is_of_one_family(void **state)
+{
+    (void)state;
+    struct world w;
+    struct compile_output out;
+    world_homelab(&w);
+    w.model.segments[0].addresses = world_prefixes(&w, "::/0");
+    w.model.segments[2].addresses = world_prefixes(&w, "0.0.0.0/0");
+    world_compile(&w, "roc", &out);
+    struct image view = world_attach(out.views[MAIN], IMAGE_VIEW), agents = world_attach(out.views[AGENTS], IMAGE_VIEW);
+    assert_string_equal(ask(view, "2001:db8::1", "grafana.home.example"), "postern.yml:40");
+    assert_string_equal(ask(view, "203.0.113.5", "grafana.home.example"), "nobody");
+    assert_string_equal(ask(view, "::ffff:203.0.113.5", "grafana.home.example"), "nobody");
+    assert_string_equal(ask(agents, "203.0.113.5", "registry.home.example"), "postern.yml:41");
+    assert_string_equal(ask(agents, "2001:db8::1", "registry.home.example"), "nobody");
+    compile_output_deinit(&out);
+    world_deinit(&w);
+}
+
 static void test_a_service_kept_to_some_surfaces_is_on_no_other(void **state)
 {
     (void)state;
@@ -315,6 +334,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_the_first_grant_in_the_file_is_the_rule),
     cmocka_unit_test(test_hosts_with_equal_verdicts_share_a_row),
     cmocka_unit_test(test_a_prefix_of_guests_does_not_let_in_others_that_lie_in_it),
+    cmocka_unit_test(test_a_prefix_is_of_one_family),
     cmocka_unit_test(test_a_service_kept_to_some_surfaces_is_on_no_other),
     cmocka_unit_test(test_a_star_means_no_direct_and_no_internal_service),
     cmocka_unit_test(test_extra_names_and_names_of_instances),

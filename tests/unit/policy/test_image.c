@@ -121,7 +121,7 @@ static void test_a_view_may_not_point_anywhere(void **state)
     const struct fixture *f = *state;
     struct compile_block view = f->out.views[0];
     REFUSED(view, IMAGE_VIEW, ((struct image_surface *)section(c, IMAGE_SURFACES))->n_classes++, "verdicts");
-    REFUSED(view, IMAGE_VIEW, ((struct image_surface *)section(c, IMAGE_SURFACES))->index = 64, "wrong number");
+    REFUSED(view, IMAGE_VIEW, ((struct image_surface *)section(c, IMAGE_SURFACES))->index = IMAGE_VIEWS_MAX, "wrong number");
     REFUSED(view, IMAGE_VIEW, ((struct image_surface *)section(c, IMAGE_SURFACES))->n_certificates = 1, "certificates out of range");
     REFUSED(view, IMAGE_VIEW, c.header->sections[IMAGE_SURFACES].count = 0, "wrong number of surfaces");
     REFUSED(view, IMAGE_VIEW, ((struct image_principal *)section(c, IMAGE_PRINCIPALS))->class_index = 1000, "class out of range");
@@ -129,7 +129,7 @@ static void test_a_view_may_not_point_anywhere(void **state)
     REFUSED(view, IMAGE_VIEW, ((struct image_service *)section(c, IMAGE_SERVICES))->first_instance++, "instances out of range");
     REFUSED(view, IMAGE_VIEW, ((struct image_service *)section(c, IMAGE_SERVICES))->n_instances = UINT32_MAX, "instances out of range");
     REFUSED(view, IMAGE_VIEW, ((struct image_service *)section(c, IMAGE_SERVICES))->tls_ca_length = 1, "outside the blobs");
-    REFUSED(view, IMAGE_VIEW, ((struct image_service *)section(c, IMAGE_SERVICES))->protocol = 3, "unknown protocol");
+    REFUSED(view, IMAGE_VIEW, ((struct image_service *)section(c, IMAGE_SERVICES))->protocol = 9, "unknown protocol");
     REFUSED(view, IMAGE_VIEW, ((struct image_service *)section(c, IMAGE_SERVICES))->flags = 2, "unknown protocol or flag");
     REFUSED(view, IMAGE_VIEW, ((struct image_instance *)section(c, IMAGE_INSTANCES))->service = 1, "an instance of another service");
     REFUSED(view, IMAGE_VIEW, ((struct image_instance *)section(c, IMAGE_INSTANCES))->name.length = UINT32_MAX, "text outside");
@@ -200,7 +200,11 @@ static void test_the_other_blocks_may_not_point_anywhere(void **state)
     REFUSED(f->out.dial, IMAGE_DIAL, ((struct image_target *)section(c, IMAGE_TARGETS))->path.offset = UINT32_MAX, "text outside");
     REFUSED(f->out.dial, IMAGE_DIAL, ((struct image_target *)section(c, IMAGE_TARGETS))->path.length = 0, "no path");
     REFUSED(f->out.plan, IMAGE_PLAN, ((struct image_listener *)section(c, IMAGE_LISTENERS))->surface = 2, "surface out of range");
-    REFUSED(f->out.plan, IMAGE_PLAN, ((struct image_listener *)section(c, IMAGE_LISTENERS))->kind = 2, "unknown kind");
+    REFUSED(f->out.plan, IMAGE_PLAN, ((struct image_listener *)section(c, IMAGE_LISTENERS))->kind = 9, "unknown kind");
+    REFUSED(f->out.plan, IMAGE_PLAN, ((struct image_listener *)section(c, IMAGE_LISTENERS))->kind = IMAGE_LISTENER_DIRECT_UDP, "surface out of range");
+    REFUSED(f->out.plan, IMAGE_PLAN, ((struct image_listener *)section(c, IMAGE_LISTENERS))->surface = IMAGE_SURFACE_DIRECT, "surface out of range");
+    REFUSED(f->out.dial, IMAGE_DIAL, ((struct image_target *)section(c, IMAGE_TARGETS))->direct = IMAGE_DIRECT_TCP, "a surface's too");
+    REFUSED(f->out.dial, IMAGE_DIAL, ((struct image_target *)section(c, IMAGE_TARGETS))->direct = 3, "unknown kind of direct port");
     REFUSED(f->out.plan, IMAGE_PLAN, ((struct image_listener *)section(c, IMAGE_LISTENERS))->port = 0, "no port");
     REFUSED(f->out.plan, IMAGE_PLAN, c.header->sections[IMAGE_SETTINGS].count = 0, "not exactly one");
     REFUSED(f->out.plan, IMAGE_PLAN, ((struct image_settings *)section(c, IMAGE_SETTINGS))->host.offset = UINT32_MAX, "text outside");

@@ -69,6 +69,11 @@ static void test_selectors_are_canonical(void **state)
     assert_memory_equal(&s.items[0].last, &mixed[3].last, sizeof s.items[0].last);
     const struct relation_range same[] = { mixed[4], mixed[5], range("10.0.0.1", "10.0.0.5"), mixed[0] };
     assert_int_equal(add_selector(&relation, same, ARRAY_SIZE(same)), selector);
+    const struct relation_range sorted[] = {
+        mixed[1], mixed[2], range("10.0.0.2", "10.0.0.4"), range("10.0.0.5", "10.0.0.5"), mixed[0], mixed[4], mixed[5],
+    };
+    assert_int_equal(add_selector(&relation, sorted, ARRAY_SIZE(sorted)), selector);
+    assert_int_equal(add_selector(&relation, s.items, s.n), selector);
     assert_int_equal(relation_n_selectors(&relation), 1);
     assert_true(relation_selector_contains(s, &mixed[3].first));
     const struct address between = address("10.0.0.6");
