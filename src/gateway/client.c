@@ -98,15 +98,14 @@ static void choose_protocol(struct client *client)
 static void handshake_step(struct client *client)
 {
     int r = transport_handshake(&client->t);
-    transport_flush(&client->t);
-    if (r == -EAGAIN)
-        return;
-    if (r < 0) {
+    if (r == 0)
+        choose_protocol(client);
+    if (client->state != CLIENT_H2) /* whose first words go with the session ticket */
+        transport_flush(&client->t);
+    if (r < 0 && r != -EAGAIN) {
         client->gw->metrics->handshakes_failed++;
         client_close(client, NULL);
-        return;
     }
-    choose_protocol(client);
 }
 
 static void client_input(struct client *client)

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import time
 
 import h2.settings
@@ -25,6 +26,17 @@ def fields_of(stream):
     for name, value in json.loads(stream.body)["headers"]:
         seen.setdefault(name.lower(), []).append(value)
     return seen
+
+
+def segments_in(sock):
+    """Of data, that the kernel received (tcpi_data_segs_in)."""
+    return struct.unpack_from("I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192), 152)[0]
+
+
+def test_settings_come_with_the_session_ticket_and_not_after_it(gw):
+    with gw.tls("macbook", "grafana", alpn=["h2"]) as sock:
+        assert sock.recv(9)[3] == lib_h2.SETTINGS
+        assert segments_in(sock) == 2, "the handshake's, and one with both"
 
 
 def test_a_request_is_answered_with_its_identity(gw):
