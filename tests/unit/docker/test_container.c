@@ -109,8 +109,9 @@ static void test_fields_that_are_unknown_missing_or_of_another_kind_do_no_harm(v
 
 static void test_what_is_no_list_of_containers_is_refused(void **state)
 {
-    static const char *const bad[] = { "", "{}", "null", "[1]", "[{}]", "[{\"Id\":\"short\"}]", "[{\"Id\":\"../../containers/x/json?a=................................................" "\"}]",
-                                       "[{\"Id\":\"" ID_A "\"}", "\xff\xfe", "[{\"Id\":\"63001D8AFBF1621C02FFC50405BBA2A18C56838FB73AFBE941BC5E599E5073F8\"}]" };
+    static const char *const bad[] = { "", "{}", "null", "[1]", "[{}]", "[{\"Id\":\"short\"}]", "[{\"Id\":\"" ID_A "\"}", "\xff\xfe",
+                                       "[{\"Id\":\"../../containers/x/json?a=................................................\"}]",
+                                       "[{\"Id\":\"63001D8AFBF1621C02FFC50405BBA2A18C56838FB73AFBE941BC5E599E5073F8\"}]" };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct docker_containers found = { .n = 7 };
         struct error err = { "" };
@@ -122,7 +123,8 @@ static void test_what_is_no_list_of_containers_is_refused(void **state)
 
 static void test_one_image_with_a_hostile_label_hides_no_container(void **state)
 {
-    struct docker_containers found = list(*state, "[{\"Id\":\"" ID_A "\",\"Names\":[\"/a\"],\"Labels\":{\"x\":\"a\\u0000b\",\"esc\\u001b[2J\":\"v\",\"postern.service\":\"ok\"}},"
+    struct docker_containers found = list(*state, "[{\"Id\":\"" ID_A "\",\"Names\":[\"/a\"],\"Labels\":{"
+        "\"x\":\"a\\u0000b\",\"esc\\u001b[2J\":\"v\",\"postern.service\":\"ok\"}},"
         "{\"Id\":\"" ID_B "\",\"Names\":[\"/b\"],\"Labels\":{\"com.docker.compose.project\":\"p/q\\n\",\"com.docker.compose.service\":\"s\","
         "\"com.docker.compose.container-number\":\"1\"}}]");
     assert_int_equal(found.n, 2);
@@ -240,7 +242,8 @@ static void test_a_restarting_container_has_no_process(void **state)
 
 static void test_a_container_is_called_by_its_name_or_by_project_and_service(void **state)
 {
-    static const char format[] = "[{\"Id\":\"" ID_A "\",\"Names\":[\"/p-s-1\"],\"Labels\":{\"com.docker.compose.project\":\"p\",\"com.docker.compose.service\":\"s\"%s}}]";
+    static const char format[] = "[{\"Id\":\"" ID_A "\",\"Names\":[\"/p-s-1\"],\"Labels\":{"
+                                 "\"com.docker.compose.project\":\"p\",\"com.docker.compose.service\":\"s\"%s}}]";
     char json[512];
     snprintf(json, sizeof json, format, ",\"com.docker.compose.container-number\":\"1\",\"com.docker.compose.oneoff\":\"False\"");
     struct docker_containers found = list(*state, json);

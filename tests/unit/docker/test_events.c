@@ -26,7 +26,8 @@ static void test_events_of_containers_and_networks_are_told_apart(void **state)
     struct docker_event event;
     arena_init(&arena, 1 << 20);
     assert_int_equal(parse("{\"status\":\"start\",\"id\":\"old\",\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{\"ID\":\"" ID_B "\",\"Attributes\":"
-                           "{\"com.docker.compose.project\":\"p\",\"com.docker.compose.service\":\"s\",\"name\":\"web\"}},\"time\":1,\"timeNano\":1795578962386784596}",
+                           "{\"com.docker.compose.project\":\"p\",\"com.docker.compose.service\":\"s\",\"name\":\"web\"}},"
+                           "\"time\":1,\"timeNano\":1795578962386784596}",
                            &arena, &event), 0);
     assert_int_equal(event.type, DOCKER_EVENT_CONTAINER);
     assert_int_equal(event.action, DOCKER_ACTION_START);
@@ -54,7 +55,8 @@ static void test_events_of_containers_and_networks_are_told_apart(void **state)
 static void test_an_event_about_nothing_that_can_be_asked_for_is_refused(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "", "1", "[]", "{\"Type\":\"container\",\"Action\":\"start\"}", "{\"Type\":\"network\",\"Actor\":{\"ID\":\"../x\"}}", "{\"Type\":" };
+    static const char *const bad[] = { "", "1", "[]", "{\"Type\":", "{\"Type\":\"container\",\"Action\":\"start\"}",
+                                       "{\"Type\":\"network\",\"Actor\":{\"ID\":\"../x\"}}" };
     struct arena arena;
     arena_init(&arena, 1 << 20);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

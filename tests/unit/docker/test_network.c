@@ -86,7 +86,8 @@ static void test_versions_tell_docker_from_podman(void **state)
                                               "{\"Name\":\"Engine\"},{\"Name\":\"containerd\"}]}"), *state, &version, NULL), 0);
     assert_text(version.api_version, "1.41");
     assert_false(version.is_podman);
-    assert_int_equal(docker_version_parse(STR("{\"Components\":[{\"Name\":\"Podman Engine\",\"Version\":\"4.3.1\"}],\"Version\":\"4.3.1\"}"), *state, &version, NULL), 0);
+    assert_int_equal(docker_version_parse(STR("{\"Components\":[{\"Name\":\"Podman Engine\",\"Version\":\"4.3.1\"}],\"Version\":\"4.3.1\"}"),
+                                          *state, &version, NULL), 0);
     assert_true(version.is_podman);
     assert_int_equal(docker_version_parse(STR("[]"), *state, &version, NULL), -EINVAL);
 }
