@@ -41,11 +41,11 @@ bool cli_engine_load(const char *command, const char *source, struct observe_eng
 {
     cleanup_buf struct buf text;
     struct error err = { "" };
+    buf_init(&text, OBSERVE_ENGINE_TEXT_MAX);
     if (strcmp(source, "engine") == 0)
         return engine_ask(command, DOCKER_SOCKET, ret);
     if (is_socket(source))
         return engine_ask(command, source, ret);
-    buf_init(&text, OBSERVE_ENGINE_TEXT_MAX);
     if (!cli_file_read(command, source, &text))
         return false;
     int r = observe_engine_read(buf_str(&text), ret, &err);

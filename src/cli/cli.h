@@ -19,6 +19,7 @@ int cli_apply(int argc, char **argv);
 int cli_audit(int argc, char **argv);
 int cli_ca(int argc, char **argv);
 int cli_check(int argc, char **argv);
+int cli_init(int argc, char **argv);
 int cli_lab(int argc, char **argv);
 int cli_log(int argc, char **argv);
 int cli_map(int argc, char **argv);

@@ -8,6 +8,7 @@
 
 /* In the order in which a new user needs them. */
 static const struct cli_command commands[] = {
+    { "init", "write a first declaration from the containers and machines that are there", cli_init },
     { "check", "say everything that is wrong with a declaration, and prove that its layers let pass what it says", cli_check },
     { "why", "who reaches what, layer by layer with the rule that says so, and on no what would make it yes", cli_why },
     { "access", "who can reach what, as one table: all of it, from one (--from) or to one (--to)", cli_access },
