@@ -15,9 +15,9 @@ uint32_t cli_host_here(const char *command, const struct model *model, const cha
         return cli_host_find(command, model, str_of(given));
     if (gethostname(name, sizeof name - 1) == 0)
         name[strcspn(name, ".")] = '\0';
-    for (uint32_t i = 0; i < model->n_hosts; i++)
-        if (str_equal(model->hosts[i].name.text, str_of(name)))
-            return i;
+    uint32_t host = model_find_host(model, str_of(name));
+    if (host != MODEL_NONE)
+        return host;
     fprintf(stderr, "postern %s: this machine calls itself '%s', and the declaration has no such host; say --host HOST\n", command, name);
     return MODEL_NONE;
 }
