@@ -94,9 +94,15 @@ static const char *answer_name(enum access_answer answer)
 static const char *kind_name(enum access_kind kind)
 {
     static const char *const names[ACCESS_KINDS] = {
-        [ACCESS_WEB] = "web", [ACCESS_DIRECT] = "direct", [ACCESS_HOST_PORT] = "port", [ACCESS_SURFACE] = "surface", [ACCESS_INSTANCE] = "instance",
+        [ACCESS_WEB] = "web", [ACCESS_DIRECT] = "direct", [ACCESS_HOST_PORT] = "port", [ACCESS_CONTAINER] = "container",
+        [ACCESS_CONTAINER_PORT] = "container", [ACCESS_INTERNET] = "internet", [ACCESS_SURFACE] = "surface", [ACCESS_INSTANCE] = "instance",
     };
     return names[kind];
+}
+
+static const char *protocol_name(const struct access_object *object)
+{
+    return object->protocol == 0 ? "any" : object->protocol == RELATION_UDP ? "udp" : "tcp";
 }
 
 /* A name that is no word by itself (an address with commas, never; quotes, never) stands as it is: names are labels. */
@@ -116,7 +122,7 @@ static void csv_write(struct buf *out, const struct access_table *t)
             const struct model_surface *surface = object->surface != MODEL_NONE ? &a->model->surfaces[object->surface] : NULL;
             unsigned port = object->kind == ACCESS_WEB && surface ? surface->port : object->port;
             buf_printf(out, ",%s,%.*s,%s,%u,%s,", kind_name(object->kind), STR_ARG(surface ? surface->name.text : STR_NONE),
-                       object->protocol == RELATION_UDP ? "udp" : "tcp", port, answer_name(answer));
+                       protocol_name(object), port, answer_name(answer));
             if (answer != ACCESS_NO)
                 rule_write(out, t, t->subjects[s], t->objects[o]);
             buf_append_char(out, '\n');
@@ -142,7 +148,7 @@ static void json_cell(struct buf *out, const struct access_table *t, uint32_t s,
     else
         buf_append(out, STR("null"));
     uint16_t port = object->kind == ACCESS_WEB ? a->model->surfaces[object->surface].port : object->port;
-    buf_printf(out, ", \"protocol\": \"%s\", \"port\": %u, \"answer\": \"%s\", \"rule\": ", object->protocol == RELATION_UDP ? "udp" : "tcp", port,
+    buf_printf(out, ", \"protocol\": \"%s\", \"port\": %u, \"answer\": \"%s\", \"rule\": ", protocol_name(object), port,
                answer_name(answer));
     buf_clear(&text);
     rule_write(&text, t, t->subjects[s], t->objects[o]);

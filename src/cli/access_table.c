@@ -12,7 +12,7 @@ static bool is_asked_subject(const struct access_subject *s, const struct partie
 {
     for (uint32_t i = 0; i < p->n_askers; i++) {
         const struct party_asker *asker = &p->askers[i];
-        if (asker->host != MODEL_NONE ? asker->host == s->host : s->host == MODEL_NONE && asker->segment == s->segment)
+        if (asker->container != MODEL_NONE ? asker->container == s->container : s->container != MODEL_NONE ? false : asker->host != MODEL_NONE ? asker->host == s->host : s->host == MODEL_NONE && asker->segment == s->segment)
             return true;
     }
     return false;
@@ -22,8 +22,11 @@ static bool is_asked_object(const struct access_object *o, const struct parties 
 {
     for (uint32_t i = 0; i < p->n_asked; i++) {
         const struct party_asked *asked = &p->asked[i];
-        if (asked->is_web ? o->kind == ACCESS_WEB && o->service == asked->service :
-                            o->kind != ACCESS_WEB && o->host == asked->host && o->port == asked->port && o->protocol == asked->protocol)
+        bool is_container = o->kind == ACCESS_CONTAINER || o->kind == ACCESS_CONTAINER_PORT;
+        if (asked->container != MODEL_NONE ? is_container && o->container == asked->container && (!asked->port || o->port == asked->port || !o->port) :
+            asked->is_internet ? o->kind == ACCESS_INTERNET :
+            asked->is_web ? o->kind == ACCESS_WEB && o->service == asked->service :
+                            o->kind != ACCESS_WEB && !is_container && o->host == asked->host && o->port == asked->port && o->protocol == asked->protocol)
             return true;
     }
     return false;
@@ -362,13 +365,14 @@ struct section {
 
 static struct section section_of(const struct access_object *o)
 {
-    static const unsigned ranks[ACCESS_KINDS] = { [ACCESS_WEB] = 0, [ACCESS_DIRECT] = 1, [ACCESS_HOST_PORT] = 2, [ACCESS_SURFACE] = 3, [ACCESS_INSTANCE] = 3 };
+    static const unsigned ranks[ACCESS_KINDS] = { [ACCESS_WEB] = 0, [ACCESS_DIRECT] = 1, [ACCESS_HOST_PORT] = 2, [ACCESS_CONTAINER] = 3,
+                                                    [ACCESS_CONTAINER_PORT] = 3, [ACCESS_INTERNET] = 3, [ACCESS_SURFACE] = 4, [ACCESS_INSTANCE] = 4 };
     return (struct section){ ranks[o->kind], o->kind == ACCESS_WEB ? o->surface : 0 };
 }
 
 static void write_title(struct drawing *d, struct section section)
 {
-    static const char *const titles[] = { "", "direct services", "ports of hosts", "on the way, derived" };
+    static const char *const titles[] = { "", "direct services", "ports of hosts", "between containers, and from them to the internet", "on the way, derived" };
     const struct model *m = d->t->access->model;
     if (section.rank == 0)
         buf_printf(d->out, "  %sover %.*s, port %u%s\n", d->colour ? "\033[1m" : "", STR_ARG(m->surfaces[section.surface].name.text),
@@ -386,7 +390,7 @@ static int write_section(struct drawing *d, struct section section, uint32_t fir
         return -ENOMEM;
     for (uint32_t i = 0; i < n; i++) {
         bool open = is_row_open(d, first_object + i);
-        if (is_taken[i] || (!open && (d->t->has_from || section.rank == 3)))
+        if (is_taken[i] || (!open && (d->t->has_from || section.rank == 4)))
             continue;
         uint32_t line = row_line(d, first_object + i);
         row.n = 0;

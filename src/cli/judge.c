@@ -43,11 +43,17 @@ static void write_closing(struct buf *out, const struct judgement *j, const stru
 {
     const struct access *a = &j->access;
     const struct access_subject *s = f->n_subjects ? &a->subjects[f->subjects[0]] : NULL;
-    struct party_asker asker = { .host = s ? s->host : MODEL_NONE, .segment = s ? s->segment : MODEL_NONE, .n_addresses = 1 };
-    struct party_asked asked = { .is_web = f->host == MODEL_NONE, .service = f->service, .host = f->host };
+    struct party_asker asker = {
+        .host = s ? s->host : MODEL_NONE, .segment = s ? s->segment : MODEL_NONE, .container = s ? s->container : MODEL_NONE, .n_addresses = 1,
+    };
+    struct party_asked asked = { .is_web = f->kind == ACCESS_WEB, .service = f->service, .host = f->host, .container = MODEL_NONE };
     struct question_result result = { 0 };
     if (!s || !j->is_proof_known) {
         buf_append(out, s ? STR("nothing grants it") : STR("it has no address to come from: give it one with address:"));
+        return;
+    }
+    if (s->container != MODEL_NONE) {
+        buf_append(out, STR("no grant lets it"));
         return;
     }
     asker.addresses = &a->sources.items[s->ranges[0]].first;

@@ -105,7 +105,7 @@ static int add_subject(struct resolving *r, uint32_t subject)
         return -ENOMEM;
     for (uint32_t i = 0; i < s->n_ranges; i++)
         addresses[i] = r->access->sources.items[s->ranges[i]].first;
-    return add_asker(r, (struct party_asker){ copy, s->host, s->segment, addresses, s->n_ranges });
+    return add_asker(r, (struct party_asker){ copy, s->host, s->segment, MODEL_NONE, addresses, s->n_ranges });
 }
 
 static int add_host_asker(struct resolving *r, uint32_t host)
@@ -113,7 +113,7 @@ static int add_host_asker(struct resolving *r, uint32_t host)
     for (uint32_t i = 0; i < r->access->n_subjects; i++)
         if (r->access->subjects[i].host == host)
             return add_subject(r, i);
-    return add_asker(r, (struct party_asker){ r->model->hosts[host].name.text, host, r->model->hosts[host].segment, NULL, 0 });
+    return add_asker(r, (struct party_asker){ r->model->hosts[host].name.text, host, r->model->hosts[host].segment, MODEL_NONE, NULL, 0 });
 }
 
 static int add_segment_askers(struct resolving *r, uint32_t segment)
@@ -122,7 +122,7 @@ static int add_segment_askers(struct resolving *r, uint32_t segment)
     r->out->is_group = true;
     r->out->segment = segment;
     for (uint32_t i = 0; e == 0 && i < r->access->n_subjects; i++)
-        if (r->access->subjects[i].segment == segment)
+        if (r->access->subjects[i].container == MODEL_NONE && r->access->subjects[i].segment == segment)
             e = add_subject(r, i);
     return e;
 }
@@ -134,7 +134,7 @@ static int add_address_asker(struct resolving *r, struct str text, const struct 
     if (!copy)
         return -ENOMEM;
     *copy = *address;
-    return add_asker(r, (struct party_asker){ text, range ? range->host : MODEL_NONE, range ? range->segment : MODEL_NONE, copy, 1 });
+    return add_asker(r, (struct party_asker){ text, range ? range->host : MODEL_NONE, range ? range->segment : MODEL_NONE, MODEL_NONE, copy, 1 });
 }
 
 /* Everything that a tag or a user of the mesh is bound to. */
@@ -168,7 +168,7 @@ static int add_bound_askers(struct resolving *r, struct str name)
     r->out->is_group = true;
     for (uint32_t i = 0; e == 0 && i < r->access->n_subjects; i++) {
         const struct access_subject *s = &r->access->subjects[i];
-        if (s->host != MODEL_NONE ? host_is_bound(r->model, s->host, name) : is_bound(&r->model->segments[s->segment].binding, name))
+        if (s->container == MODEL_NONE && (s->host != MODEL_NONE ? host_is_bound(r->model, s->host, name) : is_bound(&r->model->segments[s->segment].binding, name)))
             e = add_subject(r, i);
     }
     return e == 0 && r->askers.len == before ? no_binding(r, name) : e;
@@ -182,7 +182,32 @@ static int add_anyone(struct resolving *r)
     /* Of the blocks for documentation: nobody's anywhere. */
     uint32_t n = address_parse(STR("192.0.2.1"), &addresses[0]);
     n += address_parse(STR("2001:db8::1"), &addresses[n]);
-    return add_asker(r, (struct party_asker){ STR("anyone else"), MODEL_NONE, MODEL_NONE, addresses, n });
+    return add_asker(r, (struct party_asker){ STR("anyone else"), MODEL_NONE, MODEL_NONE, MODEL_NONE, addresses, n });
+}
+
+static int add_container_asker(struct resolving *r, uint32_t container)
+{
+    struct address *point = arena_new(&r->out->arena, struct address);
+    cleanup_buf struct buf text;
+    buf_init(&text, 4096);
+    access_write_container(&text, &r->access->containers, container);
+    struct str copy = arena_copy(&r->out->arena, buf_str(&text));
+    if (!point || !copy.ptr)
+        return -ENOMEM;
+    *point = relation_container_point(container);
+    return add_asker(r, (struct party_asker){ copy, MODEL_NONE, MODEL_NONE, container, point, 1 });
+}
+
+/* A service in a container is that, wherever it runs; another one comes from its host's address. */
+static int add_service_askers(struct resolving *r, uint32_t service)
+{
+    const struct model_indexes *hosts = &r->model->services[service].hosts;
+    int e = 0;
+    for (uint32_t i = 0; e == 0 && i < hosts->n; i++) {
+        uint32_t container = containers_find(&r->access->containers, service, hosts->items[i]);
+        e = container != MODEL_NONE ? add_container_asker(r, container) : add_host_asker(r, hosts->items[i]);
+    }
+    return e;
 }
 
 static int read_from(struct resolving *r, struct str text)
@@ -205,12 +230,8 @@ static int read_from(struct resolving *r, struct str text)
         return add_host_asker(r, host);
     if (segment != MODEL_NONE)
         return add_segment_askers(r, segment);
-    int e = 0;
-    /* A service that asks comes from its host's address. */
-    for (uint32_t i = 0; service != MODEL_NONE && e == 0 && i < r->model->services[service].hosts.n; i++)
-        e = add_host_asker(r, r->model->services[service].hosts.items[i]);
     if (service != MODEL_NONE)
-        return e;
+        return add_service_askers(r, service);
     if (str_equal(text, STR("anyone")))
         return add_anyone(r);
     suggest(r, name);
@@ -234,7 +255,8 @@ static int add_port(struct resolving *r, struct str text, uint32_t service, uint
         return -ENOMEM;
     for (uint32_t i = 0; i < addresses->n; i++)
         to[i] = addresses->items[i].address;
-    return add_asked(r, (struct party_asked){ copy, false, service, host, to, addresses->n, protocol, port });
+    return add_asked(r, (struct party_asked){ .text = copy, .service = service, .host = host, .container = MODEL_NONE, .to = to, .n_to = addresses->n,
+                                              .protocol = protocol, .port = port });
 }
 
 static int add_host_port(struct resolving *r, uint32_t host, uint8_t protocol, uint16_t port)
@@ -244,12 +266,74 @@ static int add_host_port(struct resolving *r, uint32_t host, uint8_t protocol, u
     return text.ptr ? add_port(r, text, MODEL_NONE, host, &h->addresses, protocol, port) : -ENOMEM;
 }
 
+static bool has_container_asker(const struct resolving *r)
+{
+    const struct party_asker *askers = (const struct party_asker *)(const void *)r->askers.ptr;
+    return r->askers.len && askers[0].container != MODEL_NONE;
+}
+
+/* A port of the service's container on every host; of one who asks from a container, only beside it. */
+static int add_container_ports(struct resolving *r, uint32_t service, uint8_t protocol, uint16_t port)
+{
+    const struct model_service *s = &r->model->services[service];
+    const struct party_asker *askers = (const struct party_asker *)(const void *)r->askers.ptr;
+    int e = 0;
+    for (uint32_t i = 0; e == 0 && i < s->hosts.n; i++) {
+        uint32_t host = s->hosts.items[i], container = containers_find(&r->access->containers, service, host);
+        struct address *point = arena_new(&r->out->arena, struct address);
+        bool is_beside = !has_container_asker(r);
+        for (size_t k = 0; !is_beside && k < r->askers.len / sizeof *askers; k++)
+            is_beside = askers[k].container != MODEL_NONE && r->access->containers.items[askers[k].container].host == host;
+        struct str text = arena_printf(&r->out->arena, s->hosts.n > 1 ? "%.*s:%s%u on %.*s" : "%.*s:%s%u", STR_ARG(s->name.text),
+                                       protocol == RELATION_UDP ? "udp/" : "", port, STR_ARG(r->model->hosts[host].name.text));
+        if (!point || !text.ptr)
+            return -ENOMEM;
+        *point = relation_container_point(container);
+        if (container != MODEL_NONE && is_beside)
+            e = add_asked(r, (struct party_asked){ .text = text, .service = service, .host = host, .container = container, .to = point, .n_to = 1,
+                                                   .protocol = protocol, .port = port });
+    }
+    return e;
+}
+
+static int add_internet(struct resolving *r)
+{
+    struct address *point = arena_new(&r->out->arena, struct address);
+    if (!point)
+        return -ENOMEM;
+    *point = relation_internet_point();
+    return add_asked(r, (struct party_asked){ .text = STR("the internet"), .service = MODEL_NONE, .host = MODEL_NONE, .container = MODEL_NONE,
+                                              .is_internet = true, .to = point, .n_to = 1 });
+}
+
+/* Of a port in a container only containers of its host can ask. */
+static int add_port_of_service(struct resolving *r, struct str name, uint32_t service, uint8_t protocol, uint16_t port)
+{
+    const struct model_service *s = &r->model->services[service];
+    if (s->where != MODEL_WHERE_CONTAINER) {
+        error_set(r->err, "'%.*s' is a service: name it without the port, or a host with it", STR_ARG(name));
+        return -EINVAL;
+    }
+    if (r->askers.len && !has_container_asker(r)) {
+        error_set(r->err, "'%.*s:%u' is a port inside a container, which only containers of that host can ask for: name it without the port",
+                  STR_ARG(name), port);
+        return -EINVAL;
+    }
+    size_t before = r->asked.len;
+    int e = add_container_ports(r, service, protocol, port);
+    if (e == 0 && r->asked.len == before)
+        error_set(r->err, "'%.*s' runs on no host of who asks, and containers reach each other on one host only", STR_ARG(name));
+    return e == 0 && r->asked.len == before ? -EINVAL : e;
+}
+
 static int add_service(struct resolving *r, uint32_t service)
 {
     const struct model_service *s = &r->model->services[service];
     int e = 0;
     if (s->kind == MODEL_KIND_WEB)
-        return add_asked(r, (struct party_asked){ .text = s->name.text, .is_web = true, .service = service, .host = MODEL_NONE });
+        return add_asked(r, (struct party_asked){ .text = s->name.text, .is_web = true, .service = service, .host = MODEL_NONE, .container = MODEL_NONE });
+    if (s->where == MODEL_WHERE_CONTAINER && has_container_asker(r))
+        return add_container_ports(r, service, s->kind == MODEL_KIND_DIRECT && s->transport == MODEL_UDP ? RELATION_UDP : RELATION_TCP, s->port);
     for (uint32_t i = 0; e == 0 && i < s->hosts.n; i++) {
         const struct model_host *h = &r->model->hosts[s->hosts.items[i]];
         struct str text = s->hosts.n > 1 ? arena_printf(&r->out->arena, "%.*s on %.*s", STR_ARG(s->name.text), STR_ARG(h->name.text)) : s->name.text;
@@ -279,11 +363,12 @@ static int add_host(struct resolving *r, uint32_t host)
         const struct access_object *o = &a->objects[i];
         cleanup_buf struct buf text;
         buf_init(&text, 4096);
-        if (o->kind == ACCESS_WEB || o->host != host)
+        if (o->kind == ACCESS_WEB || o->kind == ACCESS_CONTAINER || o->kind == ACCESS_CONTAINER_PORT || o->host != host)
             continue;
         access_write_object(&text, a, i);
         struct str copy = arena_copy(&r->out->arena, buf_str(&text));
-        e = copy.ptr ? add_asked(r, (struct party_asked){ copy, false, o->service, host, o->to, o->n_to, o->protocol, o->port }) : -ENOMEM;
+        e = copy.ptr ? add_asked(r, (struct party_asked){ .text = copy, .service = o->service, .host = host, .container = MODEL_NONE, .to = o->to,
+                                                          .n_to = o->n_to, .protocol = o->protocol, .port = o->port }) : -ENOMEM;
     }
     return e;
 }
@@ -367,6 +452,8 @@ static int read_to(struct resolving *r, struct str text)
         error_set(r->err, "'%.*s' is a URL: ask for the service's name, or the host name in it", STR_ARG(text));
         return -EINVAL;
     }
+    if (str_equal(text, STR("internet")) && (!r->askers.len || has_container_asker(r)))
+        return add_internet(r);
     split_port(text, &name, &port_text);
     if (port_text.len && !read_port(port_text, &protocol, &port)) {
         error_set(r->err, "'%.*s' is no port; write %.*s:443 or %.*s:udp/53", STR_ARG(port_text), STR_ARG(name), STR_ARG(name));
@@ -385,10 +472,8 @@ static int read_to(struct resolving *r, struct str text)
         }
         return add_service(r, service);
     }
-    if (service != MODEL_NONE && !is_other) {
-        error_set(r->err, "'%.*s' is a service: name it without the port, or a host with it", STR_ARG(name));
-        return -EINVAL;
-    }
+    if (service != MODEL_NONE && (!is_other || kind == KIND_SERVICE))
+        return add_port_of_service(r, name, service, protocol, port);
     int e = kind == KIND_SERVICE ? 0 : add_hosts(r, name, kind, protocol, port, &n);
     if (e == 0 && kind != KIND_SERVICE && n)
         return 0;

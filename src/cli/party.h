@@ -5,10 +5,11 @@
 #include "base/error.h"
 #include "policy/access.h"
 
-/* One who asks: a host, a segment's others, or an address. */
+/* One who asks: a host, a segment's others, a container, or an address. */
 struct party_asker {
     struct str text;                   /* "robin", "others of clients", "100.64.0.50" */
-    uint32_t host, segment;            /* both MODEL_NONE: nobody that the declaration knows */
+    uint32_t host, segment;            /* both MODEL_NONE, and container: nobody that the declaration knows */
+    uint32_t container;                /* MODEL_NONE: none; its only address is its point then */
     const struct address *addresses;   /* one for each stretch that the declaration treats alike */
     uint32_t n_addresses;
 };
@@ -19,6 +20,8 @@ struct party_asked {
     bool is_web;
     uint32_t service;                  /* MODEL_NONE: a port that no service has */
     uint32_t host;                     /* of a port; MODEL_NONE: an address that no host has */
+    uint32_t container;                /* whose port it is, port 0: every one; MODEL_NONE: none's. Its only address is its point then */
+    bool is_internet;
     const struct address *to;          /* of a port */
     uint32_t n_to;
     uint8_t protocol;

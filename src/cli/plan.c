@@ -227,7 +227,7 @@ static void write_line(struct plan *p, const struct change_entry *first, const s
 static void write_heading(struct plan *p, const struct change_entry *e)
 {
     const struct access *a = change_side(p->change, e);
-    struct str from = segment_name(a->model, a->subjects[e->subject].segment), to = segment_name(a->model, access_object_segment(a, e->object));
+    struct str from = segment_name(a->model, access_subject_segment(a, e->subject)), to = segment_name(a->model, access_object_segment(a, e->object));
     buf_append(&p->out, str_of(shade(p, "\033[1m")));
     if (e->is_moved)
         buf_append(&p->out, STR("the same, by other addresses"));
@@ -245,7 +245,7 @@ static bool is_one_heading(const struct change *c, const struct change_entry *a,
     const struct access *x = change_side(c, a), *y = change_side(c, b);
     if (a->is_gain != b->is_gain || a->is_moved != b->is_moved || a->is_derived != b->is_derived || a->is_across != b->is_across)
         return false;
-    return a->is_moved || a->is_derived || (x->subjects[a->subject].segment == y->subjects[b->subject].segment &&
+    return a->is_moved || a->is_derived || (access_subject_segment(x, a->subject) == access_subject_segment(y, b->subject) &&
                                             access_object_segment(x, a->object) == access_object_segment(y, b->object));
 }
 
@@ -346,11 +346,11 @@ static void json_entry(struct plan *p, const struct change_entry *e)
     buf_append(&p->out, STR(", \"to\": "));
     buf_append_json(&p->out, buf_str(&text));
     buf_append(&p->out, STR(", \"from_segment\": "));
-    buf_append_json(&p->out, segment_name(a->model, a->subjects[e->subject].segment));
+    buf_append_json(&p->out, segment_name(a->model, access_subject_segment(a, e->subject)));
     buf_append(&p->out, STR(", \"to_segment\": "));
     buf_append_json(&p->out, segment_name(a->model, access_object_segment(a, e->object)));
     buf_printf(&p->out, ", \"protocol\": \"%s\", \"port\": %u, \"derived\": %s, \"across\": %s, \"forbidden\": %s",
-               o->protocol == RELATION_UDP ? "udp" : "tcp", o->kind == ACCESS_WEB ? a->model->surfaces[o->surface].port : o->port,
+               o->protocol == 0 ? "any" : o->protocol == RELATION_UDP ? "udp" : "tcp", o->kind == ACCESS_WEB ? a->model->surfaces[o->surface].port : o->port,
                e->is_derived ? "true" : "false", e->is_across ? "true" : "false", is_forbidden(p->given, c, e) ? "true" : "false");
     buf_printf(&p->out, ", \"cause\": \"%s\", \"in\": \"%s\", \"line\": %u}", cause_text(e), e->is_in_before ? "old" : "new", e->line);
 }

@@ -164,11 +164,22 @@ void remedy_deinit(struct remedy *remedy)
     buf_deinit(&remedy->diff);
 }
 
+static bool is_same_container(const struct access *a, uint32_t x, const struct access *b, uint32_t y)
+{
+    const struct container *c = &a->containers.items[x], *d = &b->containers.items[y];
+    return str_equal(c->reference, d->reference) && str_equal(a->model->hosts[c->host].name.text, b->model->hosts[d->host].name.text);
+}
+
 static bool is_asker(const struct parties *parties, const struct access *access, const struct access *side, const struct access_subject *subject)
 {
     for (uint32_t i = 0; i < parties->n_askers; i++) {
         const struct party_asker *asker = &parties->askers[i];
         bool is_new = asker->host == MODEL_NONE && asker->segment == MODEL_NONE;
+        if (subject->container != MODEL_NONE || asker->container != MODEL_NONE) {
+            if (subject->container != MODEL_NONE && asker->container != MODEL_NONE && is_same_container(access, asker->container, side, subject->container))
+                return true;
+            continue;
+        }
         if (subject->host == MODEL_NONE ? asker->host == MODEL_NONE && !is_new &&
                 str_equal(access->model->segments[asker->segment].name.text, side->model->segments[subject->segment].name.text) :
                 is_new || (asker->host != MODEL_NONE &&

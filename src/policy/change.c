@@ -6,8 +6,8 @@
 /* ---- one numbering for both ---- */
 
 struct numbering {
-    struct table surfaces, services;
-    uint32_t *numbers[2][2]; /* by side, then surfaces and services */
+    struct table surfaces, services, containers;
+    struct declared_numbers numbers[2]; /* by side */
 };
 
 static int number_name(struct table *table, struct str name, uint32_t *ret)
@@ -16,6 +16,23 @@ static int number_name(struct table *table, struct str name, uint32_t *ret)
     if (r == 0)
         *ret = table->n_used - 1;
     return r < 0 ? r : 0;
+}
+
+/* Containers are the same where their host and their reference are. */
+static int number_containers(struct numbering *n, struct arena *arena, const struct model *model, const uint32_t **ret)
+{
+    cleanup_containers struct containers containers = { 0 };
+    int r = containers_init(&containers, model);
+    uint32_t *numbers = r == 0 ? arena_array(arena, containers.n, uint32_t) : NULL;
+    if (r == 0 && !numbers)
+        r = -ENOMEM;
+    for (uint32_t i = 0; r == 0 && i < containers.n; i++) {
+        const struct container *c = &containers.items[i];
+        struct str name = arena_printf(arena, "%.*s %.*s", STR_ARG(model->hosts[c->host].name.text), STR_ARG(c->reference));
+        r = name.ptr ? number_name(&n->containers, name, &numbers[i]) : -ENOMEM;
+    }
+    *ret = numbers;
+    return r;
 }
 
 static int number_side(struct numbering *n, struct arena *arena, unsigned side, const struct model *model)
@@ -28,9 +45,8 @@ static int number_side(struct numbering *n, struct arena *arena, unsigned side, 
         r = number_name(&n->surfaces, model->surfaces[i].name.text, &surfaces[i]);
     for (uint32_t i = 0; r == 0 && i < model->n_services; i++)
         r = number_name(&n->services, model->services[i].name.text, &services[i]);
-    n->numbers[side][0] = surfaces;
-    n->numbers[side][1] = services;
-    return r;
+    n->numbers[side] = (struct declared_numbers){ .surfaces = surfaces, .services = services };
+    return r == 0 ? number_containers(n, arena, model, &n->numbers[side].containers) : r;
 }
 
 /* ---- finding ---- */
@@ -85,6 +101,14 @@ static bool differs(const struct finding *f, uint32_t range, const struct access
             if (matrix_allows(f->difference, &at, &object->to[k], object->protocol, object->port))
                 return true;
     } while (next_stretch(&f->other->sources, from, &at));
+    return false;
+}
+
+static bool container_differs(const struct finding *f, const struct address *point, const struct access_object *object)
+{
+    for (uint32_t k = 0; k < object->n_to; k++)
+        if (matrix_allows(f->difference, point, &object->to[k], object->protocol, object->port))
+            return true;
     return false;
 }
 
@@ -169,10 +193,27 @@ static bool blame(const struct finding *f, struct change_entry *e, enum change_c
     return true;
 }
 
+static bool same_names(const struct model_indexes *a, const struct model_indexes *b, const struct model *ma, const struct model *mb, bool hosts);
+
+/* The service that the container is named by is new or elsewhere, or what its project says is another thing. */
+static bool blame_container(const struct finding *f, uint32_t container, struct change_entry *e)
+{
+    const struct model *m = f->side->model, *o = f->other->model;
+    const struct container *c = &f->side->containers.items[container];
+    const struct model_service *s = &m->services[c->services[0]];
+    uint32_t k;
+    if (!table_get(&f->other_services, s->name.text, &k))
+        return blame(f, e, CHANGE_BY_SERVICE, s->name.at, NULL);
+    return (o->services[k].where != s->where || !str_equal(o->services[k].place.text, s->place.text) || !same_names(&s->hosts, &o->services[k].hosts, m, o, true)) &&
+           blame(f, e, CHANGE_BY_SERVICE, s->name.at, &o->services[k].name.at);
+}
+
 static bool blame_subject(const struct finding *f, const struct access_subject *s, struct change_entry *e)
 {
     const struct model *m = f->side->model, *o = f->other->model;
     uint32_t k;
+    if (s->container != MODEL_NONE)
+        return blame_container(f, s->container, e);
     if (s->host == MODEL_NONE) {
         const struct model_segment *segment = &m->segments[s->segment];
         if (!table_get(&f->other_segments, segment->name.text, &k))
@@ -198,7 +239,7 @@ static bool blame_object(const struct finding *f, const struct access_object *ob
             was = &o->services[k];
         if (!was)
             return blame(f, e, CHANGE_BY_SERVICE, s->name.at, NULL);
-        if (was->kind != s->kind || was->where != s->where || was->port != s->port || was->transport != s->transport ||
+        if (was->kind != s->kind || was->where != s->where || !str_equal(was->place.text, s->place.text) || was->port != s->port || was->transport != s->transport ||
             !same_prefixes(&was->addresses, &s->addresses) || !same_names(&s->hosts, &was->hosts, m, o, true) ||
             !same_names(&s->surfaces, &was->surfaces, m, o, false))
             return blame(f, e, CHANGE_BY_SERVICE, s->name.at, &was->name.at);
@@ -248,7 +289,7 @@ static int add_entry(struct finding *f, uint32_t subject, uint32_t object)
     const struct access *a = f->side;
     struct change_entry e = { .subject = subject, .object = object, .is_gain = f->is_gain };
     e.is_derived = a->objects[object].kind == ACCESS_SURFACE || a->objects[object].kind == ACCESS_INSTANCE;
-    e.is_across = a->subjects[subject].segment != access_object_segment(a, object);
+    e.is_across = a->objects[object].kind == ACCESS_INTERNET || access_subject_segment(a, subject) != access_object_segment(a, object);
     e.rule = access_find_rule(a, &a->relation, subject, &a->objects[object]);
     int r = e.rule == UINT32_MAX ? 0 : find_cause(f, &e);
     buf_append(&f->items, str_make((const char *)&e, sizeof e));
@@ -258,12 +299,14 @@ static int add_entry(struct finding *f, uint32_t subject, uint32_t object)
 static int find_subject(struct finding *f, uint32_t subject)
 {
     const struct access_subject *s = &f->side->subjects[subject];
-    bool has_any = false;
+    bool is_container = s->container != MODEL_NONE, has_any = false;
     int r = 0;
+    if (is_container)
+        has_any = matrix_row(f->difference, space_class_of(f->difference->space, SPACE_SOURCE, &s->point))->n > 0;
     for (uint32_t i = 0; i < s->n_ranges && !has_any; i++)
         has_any = has_difference(f, s->ranges[i]);
     for (uint32_t object = 0; r == 0 && has_any && object < f->side->n_objects; object++) {
-        bool is_different = false;
+        bool is_different = is_container && container_differs(f, &s->point, &f->side->objects[object]);
         for (uint32_t i = 0; i < s->n_ranges && !is_different; i++)
             is_different = differs(f, s->ranges[i], &f->side->objects[object]);
         if (is_different)
@@ -327,7 +370,8 @@ static int pair_moved(struct change *c, uint32_t *n)
 static unsigned risk_of(const struct change *c, const struct change_entry *e)
 {
     static const unsigned by_kind[ACCESS_KINDS] = {
-        [ACCESS_HOST_PORT] = 0, [ACCESS_DIRECT] = 1, [ACCESS_WEB] = 2, [ACCESS_INSTANCE] = 3, [ACCESS_SURFACE] = 4,
+        [ACCESS_HOST_PORT] = 0, [ACCESS_INTERNET] = 1, [ACCESS_DIRECT] = 2, [ACCESS_CONTAINER] = 3, [ACCESS_CONTAINER_PORT] = 4, [ACCESS_WEB] = 5,
+        [ACCESS_INSTANCE] = 6, [ACCESS_SURFACE] = 7,
     };
     return (e->is_moved ? 64u : 0) + (e->is_gain ? 0 : 32u) + (e->is_derived ? 16u : 0) + (e->is_across ? 0 : 8u) +
            by_kind[change_side(c, e)->objects[e->object].kind];
@@ -387,9 +431,9 @@ int change_init(struct change *ret, const struct model *before, const struct mod
     if (r == 0)
         r = number_side(&n, &c.arena, 1, after);
     if (r == 0)
-        r = access_init(&c.before, before, &(struct declared_numbers){ n.numbers[0][0], n.numbers[0][1] });
+        r = access_init(&c.before, before, &n.numbers[0]);
     if (r == 0)
-        r = access_init(&c.after, after, &(struct declared_numbers){ n.numbers[1][0], n.numbers[1][1] });
+        r = access_init(&c.after, after, &n.numbers[1]);
     const struct relation *const relations[] = { &c.before.relation, &c.after.relation };
     if (r == 0)
         r = space_init(&space, relations, ARRAY_SIZE(relations));
@@ -398,6 +442,7 @@ int change_init(struct change *ret, const struct model *before, const struct mod
     space_free(space);
     table_deinit(&n.surfaces);
     table_deinit(&n.services);
+    table_deinit(&n.containers);
     if (r < 0)
         change_deinit(&c);
     else

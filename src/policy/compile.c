@@ -40,7 +40,7 @@ static int find_reach(struct compiler *c)
     if (!c->reach)
         return -ENOMEM;
     for (uint32_t i = 0; i < c->model->n_grants; i++) {
-        if (!g->grant_has_source[i])
+        if (!grants_has_source_at(g, i, c->input->gateway))
             continue;
         for (uint32_t t = 0; t < c->model->grants[i].n_to; t++) {
             const struct model_indexes *services = grants_target(g, i, t);
@@ -253,7 +253,10 @@ int compile_model(const struct compile_input *input, struct compile_output *ret,
     arena_init(&c.arena, 0);
     r = grants_init(&c.grants, c.model);
     if (r == 0) {
-        r = build_blocks(&c, &out);
+        r = containers_init(&c.containers, c.model);
+        if (r == 0)
+            r = build_blocks(&c, &out);
+        containers_deinit(&c.containers);
         grants_deinit(&c.grants);
     }
     if (r == -E2BIG) {

@@ -17,6 +17,7 @@ struct view {
     uint32_t n_services, n_classes;
     uint32_t *row;               /* scratch: verdicts of one principal */
     uint32_t *list;              /* scratch: grants of one principal */
+    uint32_t *listed;            /* per grant: the container + 1 in whose list it is */
     struct table rows;           /* class by its verdicts' bytes */
     struct table lists;          /* class by the bytes of the list of grants that make it */
     struct image_text *segment_names;
@@ -245,13 +246,9 @@ static int add_class(struct view *v, uint32_t *ret_class)
     return 0;
 }
 
-/* The class of whom these grants speak of, or IMAGE_NONE in *ret_class: no guest. */
-static int find_class(struct view *v, struct grants_cursor cursor, uint32_t *ret_class)
+/* The class of whom the first n grants in v->list speak of, or IMAGE_NONE in *ret_class: no guest. */
+static int find_class_of_list(struct view *v, uint32_t n, uint32_t *ret_class)
 {
-    uint32_t n = 0;
-    for (uint32_t grant; grants_next(&cursor, &grant);)
-        if (v->is_for_surface[grant])
-            v->list[n++] = grant;
     *ret_class = IMAGE_NONE;
     if (n == 0)
         return 0;
@@ -271,6 +268,15 @@ static int find_class(struct view *v, struct grants_cursor cursor, uint32_t *ret
         return r;
     *ret_class = class_index;
     return 0;
+}
+
+static int find_class(struct view *v, struct grants_cursor cursor, uint32_t *ret_class)
+{
+    uint32_t n = 0;
+    for (uint32_t grant; grants_next(&cursor, &grant);)
+        if (v->is_for_surface[grant])
+            v->list[n++] = grant;
+    return find_class_of_list(v, n, ret_class);
 }
 
 /* ---- principals ---- */
@@ -365,6 +371,52 @@ static int add_hosts(struct view *v, const uint32_t *segment_classes)
     return 0;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+    const uint32_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* The grants of all services that name the container, in the order of the file. */
+static uint32_t list_grants(struct view *v, const struct container *container, uint32_t mark)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < container->n_services; i++) {
+        const struct model_indexes *grants = &v->c->grants.by_service[container->services[i]];
+        for (uint32_t k = 0; k < grants->n; k++) {
+            uint32_t grant = grants->items[k];
+            if (!v->is_for_surface[grant] || v->listed[grant] == mark)
+                continue;
+            v->listed[grant] = mark;
+            v->list[n++] = grant;
+        }
+    }
+    qsort(v->list, n, sizeof *v->list, compare_numbers);
+    return n;
+}
+
+/* Who asks from a container beside the gateway. The engine says its addresses while it runs; the declaration doesn't know them. */
+static int add_containers(struct view *v)
+{
+    const struct containers *c = &v->c->containers;
+    uint32_t gateway = v->c->input->gateway;
+    for (uint32_t i = c->first_of_host[gateway]; i < c->first_of_host[gateway + 1]; i++) {
+        uint32_t class_index;
+        int r = find_class_of_list(v, list_grants(v, &c->items[i], i + 1), &class_index);
+        if (r < 0)
+            return r;
+        if (class_index == IMAGE_NONE)
+            continue;
+        const struct image_principal p = {
+            .host = block_text(&v->block, c->model->services[c->items[i].services[0]].name.text),
+            .class_index = class_index,
+            .container = image_container_number(c->items[i].reference),
+        };
+        block_add(&v->block, IMAGE_PRINCIPALS, &p);
+    }
+    return 0;
+}
+
 static int add_address_table(struct view *v)
 {
     uint32_t n_slots = table_slots(v->n_addresses);
@@ -409,6 +461,8 @@ static int add_principals(struct view *v)
     int r = add_segments(v, segment_classes);
     if (r == 0)
         r = add_hosts(v, segment_classes);
+    if (r == 0)
+        r = add_containers(v);
     return r < 0 ? r : add_address_table(v);
 }
 
@@ -432,7 +486,8 @@ static int prepare(struct view *v)
     v->is_for_surface = arena_array(&v->arena, m->n_grants, bool);
     v->local_rule = arena_array(&v->arena, m->n_grants, uint32_t);
     v->list = arena_array(&v->arena, m->n_grants, uint32_t);
-    if (!v->is_for_surface || !v->local_rule || !v->list)
+    v->listed = arena_array(&v->arena, m->n_grants, uint32_t);
+    if (!v->is_for_surface || !v->local_rule || !v->list || !v->listed)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->n_grants; i++)
         v->is_for_surface[i] = is_for_view(v, i);

@@ -5,6 +5,7 @@
 #include "base/table.h"
 #include "policy/block.h"
 #include "policy/compile.h"
+#include "policy/containers.h"
 #include "policy/grants.h"
 
 /* Certificate authorities of one path, as read. */
@@ -19,6 +20,7 @@ struct compiler {
     struct error *err;
     struct arena arena;          /* this call's */
     struct grants grants;
+    struct containers containers;
     struct str file;             /* the declaration's last path component: rules are "postern.yml:41" wherever it lies */
     uint64_t served;             /* bit per surface that this gateway serves */
     uint64_t *reach;             /* per service: surfaces of this gateway on which somebody may reach it */

@@ -137,21 +137,23 @@ static void add_pass(struct passing *p, uint32_t from, enum container_way way, u
     buf_append(&p->passes, str_make((const char *)&pass, sizeof pass));
 }
 
-static bool is_web(const struct model *m, const struct model_target *t)
+/* Whether the target is one of that surface, so that who is granted it is a guest there. */
+static bool is_on_surface(const struct model *m, const struct model_target *t, uint32_t surface)
 {
-    return t->kind == MODEL_TARGET_PATTERN || (t->kind == MODEL_TARGET_SERVICE && m->services[t->service].kind == MODEL_KIND_WEB);
+    const struct model_service *s = t->kind == MODEL_TARGET_SERVICE ? &m->services[t->service] : NULL;
+    return t->kind == MODEL_TARGET_PATTERN || (s && s->kind == MODEL_KIND_WEB && (s->surfaces.n == 0 || model_runs_on(&s->surfaces, surface)));
 }
 
 static void pass_surfaces(struct passing *p, uint32_t from)
 {
     const struct model *m = p->c->model;
     const struct model_grant *g = &m->grants[p->grant];
-    bool has_web = false;
-    for (uint32_t t = 0; t < g->n_to && !has_web; t++)
-        has_web = is_web(m, &g->to[t]);
-    for (uint32_t i = 0; has_web && i < g->over.n; i++) {
+    for (uint32_t i = 0; i < g->over.n; i++) {
         const struct model_surface *surface = &m->surfaces[g->over.items[i]];
-        if (!model_runs_on(&surface->hosts, p->c->items[from].host))
+        bool is_guest = false;
+        for (uint32_t t = 0; t < g->n_to && !is_guest; t++)
+            is_guest = is_on_surface(m, &g->to[t], g->over.items[i]);
+        if (!is_guest || !model_runs_on(&surface->hosts, p->c->items[from].host))
             continue;
         add_pass(p, from, CONTAINER_WAY_SURFACE, g->over.items[i], MODEL_TCP, surface->port);
         if (surface->redirect_port)

@@ -11,18 +11,21 @@ struct members {
     uint32_t *items; /* indexes in sources */
 };
 
-/* A service that gateways of a surface dial on other hosts, and the first grant that needs it. */
+/* A service that gateways of a surface dial on other hosts, and the first grant that needs it. gateway: that one only, since only a container
+ * beside it asks; MODEL_NONE: all of them. */
 struct need {
-    uint32_t grant, surface, service;
+    uint32_t grant, surface, service, gateway;
 };
 
 struct declaring {
     const struct grants *grants;
     const struct model *model;
     const struct sources *sources;
+    const struct containers *containers;
     const struct declared_numbers *numbers;
     struct relation *relation;
     struct arena arena;
+    uint32_t *passes, *first_pass;      /* the containers' passes by grant; n_grants + 1 */
     struct members of_host, of_segment;
     uint32_t *host_mark, *segment_mark; /* grant + 1 where the grant's from: names it */
     struct relation_range *ranges;      /* scratch: of a grant's sources, IPv4 first */
@@ -91,8 +94,10 @@ static int index_members(struct declaring *d, bool host, uint32_t n, struct memb
 static void take_members(struct declaring *d, const struct members *members, uint32_t index)
 {
     for (uint32_t i = members->first[index]; i < members->first[index + 1]; i++) {
-        const struct source_range *range = &d->sources->items[members->items[i]];
-        d->ranges[d->n_ranges++] = (struct relation_range){ range->first, range->last };
+        const struct source_range *source = &d->sources->items[members->items[i]];
+        struct relation_range range = { source->first, source->last };
+        if (relation_range_cut_points(&range))
+            d->ranges[d->n_ranges++] = range;
     }
 }
 
@@ -244,11 +249,35 @@ static int select_points(struct declaring *d, const struct model_indexes *servic
     return r < 0 ? r : 0;
 }
 
+/* The containers that ask by the grant beside a gateway of the surface. */
+static int select_containers(struct declaring *d, uint32_t grant, uint32_t surface, uint32_t *ret)
+{
+    const struct model_grant *g = &d->model->grants[grant];
+    struct buf ranges;
+    buf_init(&ranges, RELATION_MEMORY_MAX);
+    for (uint32_t i = 0; i < g->n_from; i++) {
+        const struct model_service *s = g->from[i].service != MODEL_NONE ? &d->model->services[g->from[i].service] : NULL;
+        for (uint32_t k = 0; s && k < s->hosts.n; k++) {
+            uint32_t container = containers_find(d->containers, g->from[i].service, s->hosts.items[k]);
+            if (container == MODEL_NONE || !model_runs_on(&d->model->surfaces[surface].hosts, s->hosts.items[k]))
+                continue;
+            struct address point = declared_container_point(d->numbers, container);
+            buf_append(&ranges, str_make((const char *)&(struct relation_range){ point, point }, sizeof(struct relation_range)));
+        }
+    }
+    int r = ranges.error ? ranges.error : relation_add_selector(d->relation, (const struct relation_range *)(const void *)ranges.ptr,
+                                                                (uint32_t)(ranges.len / sizeof(struct relation_range)), ret);
+    buf_deinit(&ranges);
+    return r;
+}
+
 static int add_points(struct declaring *d, uint32_t grant, uint32_t surface, uint32_t reason)
 {
     unsigned families = declared_families(d->model, surface);
     uint32_t source = families == DECLARED_IPV4 ? d->selector[FAMILY_V4] : families == DECLARED_IPV6 ? d->selector[FAMILY_V6] : d->selector_all;
-    int r = 0;
+    uint32_t beside = 0;
+    bool has_beside = d->grants->grant_has_container[grant];
+    int r = has_beside ? select_containers(d, grant, surface, &beside) : 0;
     for (uint32_t t = 0; r == 0 && families && t < d->model->grants[grant].n_to; t++) {
         struct relation_rule rule = {
             .source = source, .protocol_first = RELATION_POINT_PROTOCOL, .protocol_last = RELATION_POINT_PROTOCOL, .port_first = RELATION_POINT_PORT,
@@ -259,6 +288,9 @@ static int add_points(struct declaring *d, uint32_t grant, uint32_t surface, uin
             continue;
         r = select_points(d, services, surface, &rule.destination);
         if (r == 0)
+            r = relation_add_rule(d->relation, &rule);
+        rule.source = beside;
+        if (r == 0 && has_beside)
             r = relation_add_rule(d->relation, &rule);
     }
     return r;
@@ -282,37 +314,70 @@ static int add_granted(struct declaring *d, uint32_t grant)
 
 /* ---- gateways to instances ---- */
 
+static void add_need_of(struct declaring *d, struct need need)
+{
+    buf_append(&d->needs, str_make((const char *)&need, sizeof need));
+}
+
+/* What only containers ask for by a grant, at the gateways beside them, each once. */
+static int find_container_needs(struct declaring *d, uint32_t grant, uint32_t service, struct table *seen)
+{
+    for (uint64_t open = d->grants->grant_surfaces[grant] & d->grants->service_surfaces[service]; open; open &= open - 1) {
+        uint32_t surface = (uint32_t)__builtin_ctzll(open);
+        const struct model_indexes *gateways = &d->model->surfaces[surface].hosts;
+        for (uint32_t i = 0; i < gateways->n; i++) {
+            const uint32_t key[3] = { surface, service, gateways->items[i] };
+            if (!grants_has_source_at(d->grants, grant, gateways->items[i]) || table_get(seen, str_make((const char *)key, sizeof key), NULL))
+                continue;
+            struct str copy = arena_copy(&d->arena, str_make((const char *)key, sizeof key));
+            int r = copy.ptr ? table_add(seen, copy, grant, NULL) : -ENOMEM;
+            if (r < 0)
+                return r;
+            add_need_of(d, (struct need){ grant, surface, service, gateways->items[i] });
+        }
+    }
+    return 0;
+}
+
 static int find_needs(struct declaring *d)
 {
     const struct grants *g = d->grants;
+    cleanup_table struct table seen_beside = { 0 };
     uint64_t *seen = arena_array(&d->arena, d->model->n_services, uint64_t);
     if (!seen)
         return -ENOMEM;
     for (uint32_t i = 0; i < d->model->n_grants; i++) {
+        for (uint32_t t = 0; g->grant_has_container[i] && !g->grant_has_source[i] && t < d->model->grants[i].n_to; t++) {
+            const struct model_indexes *services = grants_target(g, i, t);
+            for (uint32_t k = 0; k < services->n; k++) {
+                int r = model_is_dialled_over_mesh(&d->model->services[services->items[k]]) ? find_container_needs(d, i, services->items[k], &seen_beside) : 0;
+                if (r < 0)
+                    return r;
+            }
+        }
         for (uint32_t t = 0; g->grant_has_source[i] && t < d->model->grants[i].n_to; t++) {
             const struct model_indexes *services = grants_target(g, i, t);
             for (uint32_t k = 0; k < services->n; k++) {
                 uint32_t s = services->items[k];
                 uint64_t fresh = g->grant_surfaces[i] & g->service_surfaces[s] & ~seen[s];
                 seen[s] |= fresh;
-                for (; fresh && model_is_dialled_over_mesh(&d->model->services[s]); fresh &= fresh - 1) {
-                    const struct need need = { i, (uint32_t)__builtin_ctzll(fresh), s };
-                    buf_append(&d->needs, str_make((const char *)&need, sizeof need));
-                }
+                for (; fresh && model_is_dialled_over_mesh(&d->model->services[s]); fresh &= fresh - 1)
+                    add_need_of(d, (struct need){ i, (uint32_t)__builtin_ctzll(fresh), s, MODEL_NONE });
             }
         }
     }
     return d->needs.error;
 }
 
-/* The gateways of a surface but for two hosts. */
-static int select_gateways(struct declaring *d, uint32_t surface, bool v4, uint32_t but, uint32_t and_but, uint32_t *ret)
+/* The gateways that a need speaks of but for two hosts. */
+static int select_gateways(struct declaring *d, const struct need *need, bool v4, uint32_t but, uint32_t and_but, uint32_t *ret)
 {
-    const struct model_indexes *hosts = &d->model->surfaces[surface].hosts;
+    const struct model_indexes *hosts = &d->model->surfaces[need->surface].hosts;
     uint32_t n = 0;
     for (uint32_t i = 0; i < hosts->n; i++) {
         const struct model_prefixes *addresses = &d->model->hosts[hosts->items[i]].addresses;
-        for (uint32_t k = 0; k < addresses->n && hosts->items[i] != but && hosts->items[i] != and_but; k++)
+        bool is_meant = hosts->items[i] != but && hosts->items[i] != and_but && (need->gateway == MODEL_NONE || need->gateway == hosts->items[i]);
+        for (uint32_t k = 0; k < addresses->n && is_meant; k++)
             if (address_is_v4(&addresses->items[k].address) == v4)
                 d->others[n++] = (struct relation_range){ addresses->items[k].address, addresses->items[k].address };
     }
@@ -329,7 +394,7 @@ static int add_need(struct declaring *d, const struct need *need)
         for (uint32_t i = 0; r == 0 && i < addresses->n; i++) {
             const struct address *to = &addresses->items[i].address;
             const struct source_range *whose = sources_find(d->sources, to);
-            r = select_gateways(d, need->surface, address_is_v4(to), s->hosts.items[k], whose ? whose->host : MODEL_NONE, &source);
+            r = select_gateways(d, need, address_is_v4(to), s->hosts.items[k], whose ? whose->host : MODEL_NONE, &source);
             if (r == 0 && s->port != 0 && model_is_dialled_from_afar(s, to))
                 r = add_rule(d, source, to, RELATION_TCP, s->port, reason);
         }
@@ -339,6 +404,18 @@ static int add_need(struct declaring *d, const struct need *need)
 
 /* ---- the whole ---- */
 
+/* As index_members counts and fills. */
+static void index_passes(struct declaring *d)
+{
+    const struct containers *c = d->containers;
+    for (uint32_t i = 0; i < c->n_passes; i++)
+        d->first_pass[c->passes[i].grant + 2]++;
+    for (uint32_t i = 1; i <= d->model->n_grants + 1; i++)
+        d->first_pass[i] += d->first_pass[i - 1];
+    for (uint32_t i = 0; i < c->n_passes; i++)
+        d->passes[d->first_pass[c->passes[i].grant + 1]++] = i;
+}
+
 static int prepare(struct declaring *d)
 {
     const struct model *m = d->model;
@@ -347,10 +424,13 @@ static int prepare(struct declaring *d)
         n_scratch += m->hosts[i].gateway ? m->hosts[i].addresses.n : 0;
     d->host_mark = arena_array(&d->arena, m->n_hosts, uint32_t);
     d->segment_mark = arena_array(&d->arena, m->n_segments, uint32_t);
+    d->passes = arena_array(&d->arena, d->containers->n_passes, uint32_t);
+    d->first_pass = arena_array(&d->arena, (size_t)m->n_grants + 2, uint32_t);
     d->ranges = arena_array(&d->arena, d->sources->n, struct relation_range);
     d->others = arena_array(&d->arena, n_scratch, struct relation_range);
-    if (!d->host_mark || !d->segment_mark || !d->ranges || !d->others)
+    if (!d->host_mark || !d->segment_mark || !d->ranges || !d->others || !d->passes || !d->first_pass)
         return -ENOMEM;
+    index_passes(d);
     int r = index_members(d, true, m->n_hosts, &d->of_host);
     if (r == 0)
         r = index_members(d, false, m->n_segments, &d->of_segment);
@@ -366,15 +446,21 @@ static int declare(struct declaring *d)
         r = take_sources(d, grant);
         if (r == 0)
             r = add_granted(d, grant);
+        if (r == 0)
+            r = declared_add_passes(d->containers, d->numbers, d->passes + d->first_pass[grant], d->first_pass[grant + 1] - d->first_pass[grant],
+                                    d->relation);
         for (; r == 0 && at < n && needs[at].grant == grant; at++)
             r = add_need(d, &needs[at]);
     }
-    return r;
+    return r == 0 ? declared_add_insides(d->containers, d->numbers, d->relation) : r;
 }
 
-int declared_add(const struct grants *grants, const struct sources *sources, const struct declared_numbers *numbers, struct relation *relation)
+int declared_add(const struct grants *grants, const struct sources *sources, const struct containers *containers,
+                 const struct declared_numbers *numbers, struct relation *relation)
 {
-    struct declaring d = { .grants = grants, .model = grants->model, .sources = sources, .numbers = numbers, .relation = relation };
+    struct declaring d = {
+        .grants = grants, .model = grants->model, .sources = sources, .containers = containers, .numbers = numbers, .relation = relation,
+    };
     arena_init(&d.arena, RELATION_MEMORY_MAX);
     buf_init(&d.needs, RELATION_MEMORY_MAX);
     int r = declare(&d);

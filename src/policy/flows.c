@@ -98,12 +98,12 @@ static void add_sources(struct builder *b)
 
 /* ---- gateways to instances ---- */
 
-/* first[service]: the first grant by which somebody may reach it on the surface, + 1. */
-static void find_first_grants(const struct grants *g, uint32_t surface, uint32_t *first)
+/* first[service]: the first grant by which somebody may reach it on the surface at the gateway, + 1. */
+static void find_first_grants(const struct grants *g, uint32_t surface, uint32_t gateway, uint32_t *first)
 {
     memset(first, 0, g->model->n_services * sizeof *first);
     for (uint32_t i = 0; i < g->model->n_grants; i++) {
-        if (!(g->grant_surfaces[i] >> surface & 1) || !g->grant_has_source[i])
+        if (!(g->grant_surfaces[i] >> surface & 1) || !grants_has_source_at(g, i, gateway))
             continue;
         for (uint32_t t = 0; t < g->model->grants[i].n_to; t++) {
             const struct model_indexes *services = grants_target(g, i, t);
@@ -147,8 +147,9 @@ static int add_gateways(struct builder *b, struct arena *scratch)
         return -ENOMEM;
     for (uint32_t surface = 0; surface < b->model->n_surfaces; surface++) {
         const struct model_indexes *hosts = &b->model->surfaces[surface].hosts;
-        find_first_grants(b->grants, surface, first);
         for (uint32_t k = 0; k < hosts->n; k++) {
+            if (k == 0 || b->grants->has_containers) /* else they are the same at each */
+                find_first_grants(b->grants, surface, hosts->items[k], first);
             const struct model_prefixes *addresses = &b->model->hosts[hosts->items[k]].addresses;
             for (uint32_t i = 0; i < addresses->n; i++) {
                 const struct source_range *from = sources_find(b->sources, &addresses->items[i].address);

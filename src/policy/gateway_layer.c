@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/table.h"
+#include "policy/containers.h"
 #include "policy/nesting.h"
 
 struct reading {
@@ -11,6 +12,8 @@ struct reading {
     const struct model *model;
     struct error *err;
     struct table services; /* by name, to the declaration's number */
+    struct containers containers;
+    struct table numbers;  /* of the containers beside the gateway, as images have them, to the declaration's */
     struct arena scratch;
 };
 
@@ -38,16 +41,40 @@ static uint32_t take_guests(struct image view, struct nesting_range *ranges)
     return n;
 }
 
+/* A principal with a container's number is that container, by whatever address. */
+static int take_containers(struct reading *r, struct image view, struct nesting_range *ranges, uint32_t *n)
+{
+    for (uint32_t i = 0; i < image_count(view, IMAGE_PRINCIPALS); i++) {
+        const struct image_principal *principal = image_principal(view, i);
+        uint32_t container;
+        if (!principal->container)
+            continue;
+        if (!table_get(&r->numbers, str_make((const char *)&principal->container, sizeof principal->container), &container))
+            return refuse(r, "the container of", image_str(view, principal->host));
+        struct address point = relation_container_point(container);
+        ranges[(*n)++] = (struct nesting_range){ .first = point, .last = point, .owner = i };
+    }
+    return 0;
+}
+
 static int read_guests(struct reading *r, struct image view, struct nesting_range **ret, uint32_t *ret_n)
 {
     size_t n_max = image_count(view, IMAGE_PREFIXES) + (size_t)image_count(view, IMAGE_ADDRESSES);
     struct nesting_range *ranges = arena_array(&r->scratch, n_max, struct nesting_range);
-    struct nesting_range *cut = arena_array(&r->scratch, 2 * n_max + 2, struct nesting_range);
+    struct nesting_range *cut = arena_array(&r->scratch, 2 * n_max + 2 + image_count(view, IMAGE_PRINCIPALS), struct nesting_range);
     if (!ranges || !cut)
         return -ENOMEM;
-    *ret_n = nesting_cut(ranges, take_guests(view, ranges), cut);
+    uint32_t n = nesting_cut(ranges, take_guests(view, ranges), cut);
+    *ret_n = 0;
     *ret = cut;
-    return 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct relation_range range = { cut[i].first, cut[i].last };
+        if (!relation_range_cut_points(&range))
+            continue;
+        cut[i].last = range.last;
+        cut[(*ret_n)++] = cut[i];
+    }
+    return take_containers(r, view, cut, ret_n);
 }
 
 /* ---- what: a class's row of verdicts as rules ---- */
@@ -271,6 +298,19 @@ static int read_blocks(struct reading *r, const struct compile_output *blocks)
     return e;
 }
 
+static int number_containers(struct reading *r)
+{
+    int e = containers_init(&r->containers, r->model);
+    const struct containers *c = &r->containers;
+    for (uint32_t i = e == 0 ? c->first_of_host[r->layer->host] : 0; e == 0 && i < c->first_of_host[r->layer->host + 1]; i++) {
+        uint64_t number = image_container_number(c->items[i].reference);
+        struct str key = arena_copy(&r->scratch, str_make((const char *)&number, sizeof number));
+        e = key.ptr ? table_add(&r->numbers, key, i, NULL) : -ENOMEM;
+        e = e < 0 ? e : 0;
+    }
+    return e;
+}
+
 int gateway_layer_init(struct gateway_layer *ret, const struct model *model, uint32_t host, const struct compile_output *blocks, struct error *err)
 {
     struct gateway_layer layer = { .host = host };
@@ -278,8 +318,12 @@ int gateway_layer_init(struct gateway_layer *ret, const struct model *model, uin
     arena_init(&layer.arena, 0);
     arena_init(&r.scratch, 0);
     relation_init(&layer.relation);
-    int e = read_blocks(&r, blocks);
+    int e = number_containers(&r);
+    if (e == 0)
+        e = read_blocks(&r, blocks);
     table_deinit(&r.services);
+    table_deinit(&r.numbers);
+    containers_deinit(&r.containers);
     arena_deinit(&r.scratch);
     if (e < 0)
         gateway_layer_deinit(&layer);

@@ -65,7 +65,8 @@ static int find_sources(struct grants *g)
     const struct model *m = g->model;
     bool *populated = arena_array(&g->arena, m->n_segments, bool);
     g->grant_has_source = arena_array(&g->arena, m->n_grants, bool);
-    if (!populated || !g->grant_has_source)
+    g->grant_has_container = arena_array(&g->arena, m->n_grants, bool);
+    if (!populated || !g->grant_has_source || !g->grant_has_container)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->n_segments; i++)
         populated[i] = m->segments[i].addresses.n > 0;
@@ -77,6 +78,8 @@ static int find_sources(struct grants *g)
             const struct model_principal *p = &m->grants[i].from[k];
             g->grant_has_source[i] |= p->host != MODEL_NONE ? m->hosts[p->host].addresses.n > 0 :
                                       p->segment != MODEL_NONE && populated[p->segment];
+            g->grant_has_container[i] |= p->service != MODEL_NONE;
+            g->has_containers |= p->service != MODEL_NONE;
         }
     return 0;
 }
@@ -241,6 +244,15 @@ int grants_init(struct grants *ret, const struct model *model)
 void grants_deinit(struct grants *grants)
 {
     arena_deinit(&grants->arena);
+}
+
+bool grants_has_source_at(const struct grants *grants, uint32_t g, uint32_t gateway)
+{
+    const struct model_grant *grant = &grants->model->grants[g];
+    bool has = grants->grant_has_source[g];
+    for (uint32_t i = 0; !has && grants->grant_has_container[g] && i < grant->n_from; i++)
+        has = grant->from[i].service != MODEL_NONE && model_runs_on(&grants->model->services[grant->from[i].service].hosts, gateway);
+    return has;
 }
 
 bool grants_is_for_surface(const struct grants *grants, uint32_t g, uint32_t surface)

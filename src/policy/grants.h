@@ -17,6 +17,8 @@ struct grants {
     uint64_t *service_surfaces;         /* bit per surface a web service may be served on; 0 for other kinds */
     uint64_t *grant_surfaces;           /* bit per surface in over: */
     bool *grant_has_source;             /* somebody can be identified as one of its principals by a declared address */
+    bool *grant_has_container;          /* a service is among its principals: its containers ask where they run */
+    bool has_containers;                /* of any grant */
 };
 
 /* A file of 16 MB with thousands of different patterns, each of which means most of the services, is where this ends. */
@@ -33,6 +35,8 @@ static inline const struct model_indexes *grants_target(const struct grants *gra
     return &grants->targets[grants->first_target[g] + t];
 }
 
+/* Whether somebody can ask by grant g at that gateway: by an address, or from a container beside it. */
+bool grants_has_source_at(const struct grants *grants, uint32_t g, uint32_t gateway);
 /* Whether grant g is one for that surface: it names a web service of it, or a pattern, so that its principals are guests there. */
 bool grants_is_for_surface(const struct grants *grants, uint32_t g, uint32_t surface);
 /* The next grant, in file order, of two ascending lists taken as one; each grant once. False at the end. */

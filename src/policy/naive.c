@@ -126,10 +126,13 @@ static bool opens(const struct model *model, const struct model_grant *grant, co
     return false;
 }
 
-static bool is_populated(const struct model *model, const struct model_grant *grant)
+/* Whether somebody can ask by the grant at the gateway. */
+static bool is_populated(const struct model *model, const struct model_grant *grant, uint32_t gateway)
 {
     for (uint32_t i = 0; i < grant->n_from; i++) {
         const struct model_principal *p = &grant->from[i];
+        if (p->service != MODEL_NONE && has(&model->services[p->service].hosts, gateway))
+            return true;
         if (p->host != MODEL_NONE ? model->hosts[p->host].addresses.n > 0 : p->segment != MODEL_NONE && model->segments[p->segment].addresses.n > 0)
             return true;
         for (uint32_t k = 0; p->segment != MODEL_NONE && k < model->n_hosts; k++)
@@ -150,7 +153,7 @@ static bool needs(const struct model *model, const struct model_grant *grant, ui
         if (s->hosts.items[i] != gateway)
             is_dialled |= has_address(s->addresses.n ? &s->addresses : &model->hosts[s->hosts.items[i]].addresses, to);
     for (uint32_t i = 0; is_dialled && i < model->n_surfaces; i++)
-        if (has(&model->surfaces[i].hosts, gateway) && is_to(model, grant, service, i) && is_populated(model, grant))
+        if (has(&model->surfaces[i].hosts, gateway) && is_to(model, grant, service, i) && is_populated(model, grant, gateway))
             return true;
     return false;
 }
@@ -167,5 +170,88 @@ uint32_t naive_flow(const struct model *model, const struct address *from, const
             if (needs(model, &model->grants[i], who.host, s, to, port))
                 return i;
     }
+    return MODEL_NONE;
+}
+
+/* ---- containers ---- */
+
+static bool is_in(const struct model_service *service, uint32_t host, struct str reference)
+{
+    return service->where == MODEL_WHERE_CONTAINER && has(&service->hosts, host) && str_equal(service->place.text, reference);
+}
+
+static bool is_from_container(const struct model *model, const struct model_grant *grant, uint32_t host, struct str reference)
+{
+    for (uint32_t i = 0; i < grant->n_from; i++)
+        if (grant->from[i].service != MODEL_NONE && is_in(&model->services[grant->from[i].service], host, reference))
+            return true;
+    return false;
+}
+
+uint32_t naive_container_verdict(const struct model *model, uint32_t host, struct str reference, uint32_t service, uint32_t surface)
+{
+    for (uint32_t i = 0; has(&model->surfaces[surface].hosts, host) && i < model->n_grants; i++)
+        if (is_from_container(model, &model->grants[i], host, reference) && is_to(model, &model->grants[i], service, surface))
+            return i;
+    return MODEL_NONE;
+}
+
+bool naive_container_is_guest(const struct model *model, uint32_t host, struct str reference, uint32_t surface)
+{
+    for (uint32_t i = 0; has(&model->surfaces[surface].hosts, host) && i < model->n_grants; i++)
+        if (is_from_container(model, &model->grants[i], host, reference) && invites(model, &model->grants[i], surface))
+            return true;
+    return false;
+}
+
+static struct str project_of(struct str reference)
+{
+    size_t slash = str_find_char(reference, '/');
+    return slash < reference.len ? str_first(reference, slash) : STR_NONE;
+}
+
+static bool is_open_inside(const struct model *model, uint32_t host, struct str project)
+{
+    for (uint32_t i = 0; i < model->n_projects; i++)
+        if (str_equal(model->projects[i].name.text, project) && has(&model->projects[i].hosts, host))
+            return model->projects[i].inside == MODEL_INSIDE_OPEN;
+    return true;
+}
+
+uint32_t naive_container_flow(const struct model *model, uint32_t host, struct str from, struct str to, enum model_transport transport, uint16_t port,
+                              bool *ret_inside)
+{
+    struct str project = project_of(from);
+    *ret_inside = project.len && str_equal(project, project_of(to)) && is_open_inside(model, host, project);
+    for (uint32_t i = 0; i < model->n_grants; i++)
+        for (uint32_t t = 0; t < model->grants[i].n_to && is_from_container(model, &model->grants[i], host, from); t++) {
+            const struct model_target *target = &model->grants[i].to[t];
+            if (target->kind == MODEL_TARGET_SERVICE_PORT && target->transport == transport && target->port == port &&
+                is_in(&model->services[target->service], host, to))
+                return i;
+        }
+    return MODEL_NONE;
+}
+
+uint32_t naive_container_internet(const struct model *model, uint32_t host, struct str from)
+{
+    for (uint32_t i = 0; i < model->n_grants; i++)
+        for (uint32_t t = 0; t < model->grants[i].n_to && is_from_container(model, &model->grants[i], host, from); t++)
+            if (model->grants[i].to[t].kind == MODEL_TARGET_INTERNET)
+                return i;
+    return MODEL_NONE;
+}
+
+uint32_t naive_container_port(const struct model *model, uint32_t host, struct str from, const struct address *to, enum model_transport transport,
+                              uint16_t port)
+{
+    for (uint32_t i = 0; i < model->n_grants; i++)
+        for (uint32_t k = 0; k < model->n_surfaces && is_from_container(model, &model->grants[i], host, from); k++) {
+            const struct model_surface *s = &model->surfaces[k];
+            bool is_port = port == s->port || (s->redirect_port && port == s->redirect_port);
+            bool is_here = has_address(s->addresses.n ? &s->addresses : &model->hosts[host].addresses, to);
+            if (transport == MODEL_TCP && is_port && is_here && has(&s->hosts, host) && invites(model, &model->grants[i], k))
+                return i;
+        }
     return MODEL_NONE;
 }

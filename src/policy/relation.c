@@ -355,7 +355,15 @@ struct relation_range relation_range_of_prefix(const struct address_prefix *pref
     return range;
 }
 
-enum { POINT_MARK = 0xff };
+bool relation_range_cut_points(struct relation_range *range)
+{
+    if (address_compare(&range->last, &relation_all_v6.last) > 0)
+        range->last = relation_all_v6.last;
+    return address_compare(&range->first, &range->last) <= 0;
+}
+
+/* The first byte of every point, and the eighth by what it is the point of. */
+enum { POINT_MARK = 0xff, POINT_SERVICE = 0, POINT_CONTAINER = 1, POINT_INTERNET = 2 };
 
 static void put_number(uint8_t bytes[static 4], uint32_t n)
 {
@@ -376,14 +384,44 @@ struct address relation_service_point(uint32_t surface, uint32_t service)
     return point;
 }
 
+static bool is_point(const struct address *address, uint8_t what)
+{
+    const uint8_t mark[8] = { POINT_MARK, [7] = what };
+    return memcmp(address->bytes, mark, sizeof mark) == 0;
+}
+
 bool relation_is_service_point(const struct address *address, uint32_t *ret_surface, uint32_t *ret_service)
 {
-    static const uint8_t mark[8] = { POINT_MARK };
-    if (memcmp(address->bytes, mark, sizeof mark) != 0)
+    if (!is_point(address, POINT_SERVICE))
         return false;
     *ret_surface = get_number(address->bytes + 8);
     *ret_service = get_number(address->bytes + 12);
     return true;
+}
+
+struct address relation_container_point(uint32_t container)
+{
+    struct address point = { { POINT_MARK, [7] = POINT_CONTAINER } };
+    put_number(point.bytes + 12, container);
+    return point;
+}
+
+bool relation_is_container_point(const struct address *address, uint32_t *ret_container)
+{
+    if (!is_point(address, POINT_CONTAINER))
+        return false;
+    *ret_container = get_number(address->bytes + 12);
+    return true;
+}
+
+struct address relation_internet_point(void)
+{
+    return (struct address){ { POINT_MARK, [7] = POINT_INTERNET } };
+}
+
+bool relation_is_internet_point(const struct address *address)
+{
+    return is_point(address, POINT_INTERNET);
 }
 
 /* ---- one question ---- */

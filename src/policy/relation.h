@@ -82,11 +82,19 @@ uint64_t relation_selector_hash(const struct relation *relation, uint32_t index)
  * never sent over a network) and end before ff00::, since nothing unicast lies above; a prefix that reaches further is cut there. */
 extern const struct relation_range relation_all_v4, relation_all_v6;
 struct relation_range relation_range_of_prefix(const struct address_prefix *prefix);
-/* The axis point of a web service over a surface, by their numbers in the declaration: under ff00::/16, where no source or host can be. */
-/* Rules to points say this protocol and this one port. */
+/* Takes off what lies from ff00:: on, where nobody sends from and points are; false: nothing is left. */
+bool relation_range_cut_points(struct relation_range *range) must_check;
+/* The axis point of a web service over a surface, by their numbers in the declaration: under ff00::/16, where no source or host can be.
+ * Rules to service points say this protocol and this one port. */
 enum { RELATION_POINT_PROTOCOL = 6, RELATION_POINT_PORT = 0 };
 struct address relation_service_point(uint32_t surface, uint32_t service);
 bool relation_is_service_point(const struct address *address, uint32_t *ret_surface, uint32_t *ret_service);
+/* The point of a container, by its number (containers.h), as a sender and as a receiver: its addresses are Docker's to say, and change. */
+struct address relation_container_point(uint32_t container);
+bool relation_is_container_point(const struct address *address, uint32_t *ret_container);
+/* The point of the internet, as a receiver. */
+struct address relation_internet_point(void);
+bool relation_is_internet_point(const struct address *address);
 
 /* One question, answered by walking the rules from the first: the measure of everything faster. The rule, or UINT32_MAX. */
 uint32_t relation_find_rule(const struct relation *relation, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port);

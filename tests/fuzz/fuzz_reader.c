@@ -25,6 +25,8 @@ static void check_targets(const struct model *model, const struct model_target *
     for (uint32_t i = 0; i < n; i++) {
         assert(targets[i].kind != MODEL_TARGET_SERVICE || targets[i].service < model->n_services);
         assert(targets[i].kind != MODEL_TARGET_HOST_PORT || (targets[i].host < model->n_hosts && targets[i].port > 0));
+        assert(targets[i].kind != MODEL_TARGET_SERVICE_PORT || (targets[i].service < model->n_services && targets[i].port > 0 &&
+                                                                 model->services[targets[i].service].where == MODEL_WHERE_CONTAINER));
         assert(targets[i].kind != MODEL_TARGET_PATTERN || targets[i].pattern.len > 0);
     }
 }
@@ -32,8 +34,13 @@ static void check_targets(const struct model *model, const struct model_target *
 static void check_principals(const struct model *model, const struct model_principal *from, uint32_t n)
 {
     assert(n > 0);
-    for (uint32_t i = 0; i < n; i++)
-        assert(from[i].host < model->n_hosts ? from[i].segment == MODEL_NONE : from[i].segment < model->n_segments);
+    for (uint32_t i = 0; i < n; i++) {
+        assert((from[i].host != MODEL_NONE) + (from[i].segment != MODEL_NONE) + (from[i].service != MODEL_NONE) == 1);
+        assert(from[i].host == MODEL_NONE || from[i].host < model->n_hosts);
+        assert(from[i].segment == MODEL_NONE || from[i].segment < model->n_segments);
+        assert(from[i].service == MODEL_NONE ||
+               (from[i].service < model->n_services && model->services[from[i].service].where == MODEL_WHERE_CONTAINER));
+    }
 }
 
 /* What model.h promises to every later layer. */
@@ -53,6 +60,11 @@ static void check_model(const struct model *model)
         assert((service->place.text.len == 0) == (service->where == MODEL_WHERE_HOST));
         check_indexes(&service->hosts, model->n_hosts);
         check_indexes(&service->surfaces, model->n_surfaces);
+        assert(service->project == MODEL_NONE || (service->project < model->n_projects && service->where == MODEL_WHERE_CONTAINER));
+    }
+    for (uint32_t i = 0; i < model->n_projects; i++) {
+        assert(model->projects[i].hosts.n > 0 && model->projects[i].name.text.len > 0);
+        check_indexes(&model->projects[i].hosts, model->n_hosts);
     }
     for (uint32_t i = 0; i < model->n_grants; i++) {
         check_principals(model, model->grants[i].from, model->grants[i].n_from);

@@ -49,7 +49,7 @@ EVERYTHING = {
         {"from": "robin", "can": ["grafana"], "cannot": ["db", "roc:22", "n*"], "over": "agents"},
         {"from": ["clients"], "can": "*"},
         {"from": "macbook", "cannot": "db"},
-        {"from": "db", "can": "grafana:3000", "cannot": ["internet", "roc:22", "grafana"]},
+        {"from": "db", "can": ["service/backrest:udp/53", "internet"], "cannot": ["roc:22", "grafana"]},
     ],
 }
 

@@ -74,6 +74,29 @@ static bool is_direct_port(const struct world *w, uint16_t port)
     return false;
 }
 
+/* Several services may share a container, and a project's name says nothing of a host on which it isn't listed. */
+static void add_projects(struct world *w, uint64_t *seed)
+{
+    for (uint32_t i = 0; i < 3; i++) {
+        char name[16], host[32];
+        snprintf(name, sizeof name, "p%u", i);
+        snprintf(host, sizeof host, "h%u", random_below(seed, 3) ? 0 : random_below(seed, w->model.n_hosts));
+        if (chance(seed, 60))
+            world_project(w, name, host, chance(seed, 70) ? MODEL_MODE_ENFORCE : MODEL_MODE_OBSERVE, chance(seed, 50) ? MODEL_INSIDE_OPEN : MODEL_INSIDE_DECLARED);
+    }
+}
+
+static void add_container(struct world *w, uint64_t *seed, struct model_service *s)
+{
+    char text[32];
+    snprintf(text, sizeof text, chance(seed, 70) ? "p%u/s%u" : "c%u%u", random_below(seed, 3), random_below(seed, 5));
+    s->where = MODEL_WHERE_CONTAINER;
+    s->place.text = world_text(w, text);
+    for (uint32_t i = 0; i < w->model.n_projects; i++)
+        if (str_equal(w->model.projects[i].name.text, model_service_project(s)))
+            s->project = i;
+}
+
 static void add_services(struct world *w, uint64_t *seed)
 {
     for (size_t i = 0; i < ARRAY_SIZE(service_names); i++) {
@@ -87,10 +110,8 @@ static void add_services(struct world *w, uint64_t *seed)
             s->hosts.items[0] = world_find_host(w, host);
         }
         s->loopback = chance(seed, 10);
-        if (chance(seed, 25)) {
-            s->where = MODEL_WHERE_CONTAINER;
-            s->place.text = s->name.text;
-        }
+        if (chance(seed, 40))
+            add_container(w, seed, s);
         if (chance(seed, 30))
             s->surfaces = world_surfaces(w, "sur0");
         if (chance(seed, 10))
@@ -105,6 +126,42 @@ static void append(char *list, size_t size, const char *item)
 {
     size_t len = strlen(list);
     snprintf(list + len, size - len, "%s%s", len ? "," : "", item);
+}
+
+static uint32_t random_container(const struct world *w, uint64_t *seed)
+{
+    uint32_t first = w->model.n_services ? random_below(seed, w->model.n_services) : 0;
+    for (uint32_t i = 0; i < w->model.n_services; i++)
+        if (w->model.services[(first + i) % w->model.n_services].where == MODEL_WHERE_CONTAINER)
+            return (first + i) % w->model.n_services;
+    return MODEL_NONE;
+}
+
+/* What a service may be granted; hosts and segments have grants of their own, as the reader would have it. */
+static void add_container_grants(struct world *w, uint64_t *seed)
+{
+    for (uint32_t i = 0, n = random_below(seed, 6); i < n; i++) {
+        char from[128] = "", to[256] = "", over[128] = "", item[48];
+        bool is_web = chance(seed, 50);
+        for (uint32_t k = 1 + random_below(seed, 2); k; k--) {
+            uint32_t asks = random_container(w, seed), asked = random_container(w, seed);
+            if (asks == MODEL_NONE)
+                return;
+            append(from, sizeof from, w->model.services[asks].name.text.ptr);
+            snprintf(item, sizeof item, chance(seed, 70) ? "%s:%u" : "%s:udp/%u", w->model.services[asked].name.text.ptr, 1000 + random_below(seed, 3));
+            append(to, sizeof to, is_web ? chance(seed, 50) ? patterns[random_below(seed, ARRAY_SIZE(patterns))] :
+                                                              w->model.services[random_below(seed, w->model.n_services)].name.text.ptr :
+                                           chance(seed, 25) ? "internet" : item);
+        }
+        for (uint32_t k = 0; is_web && k < w->model.n_surfaces; k++) {
+            snprintf(item, sizeof item, "sur%u", k);
+            if (chance(seed, 60))
+                append(over, sizeof over, item);
+        }
+        if (chance(seed, 30) && is_web)
+            append(from, sizeof from, "h1");
+        world_grant(w, 60 + i, from, to, over);
+    }
 }
 
 static void add_grants(struct world *w, uint64_t *seed)
@@ -142,8 +199,10 @@ void random_world(struct world *w, uint64_t seed)
     add_segments(w, &seed);
     add_hosts(w, &seed);
     add_surfaces(w, &seed);
+    add_projects(w, &seed);
     add_services(w, &seed);
     add_grants(w, &seed);
+    add_container_grants(w, &seed);
 }
 
 static struct address neighbour(struct address a, bool up)

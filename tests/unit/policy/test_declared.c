@@ -49,6 +49,66 @@ static void compare_flows(const struct world *w, uint64_t seed, const struct rel
                 }
 }
 
+/* ---- containers ---- */
+
+static const struct str *reference_of(const struct access *a, uint32_t container)
+{
+    return &a->containers.items[container].reference;
+}
+
+static uint32_t expected_between(const struct world *w, const struct access *a, uint32_t from, uint32_t to, unsigned udp, uint16_t port, bool *ret_inside)
+{
+    uint32_t host = a->containers.items[from].host;
+    return naive_container_flow(&w->model, host, *reference_of(a, from), *reference_of(a, to), udp ? MODEL_UDP : MODEL_TCP, port, ret_inside);
+}
+
+/* Every pair of containers of a host, the internet, and every address of every host. */
+static void compare_containers(const struct world *w, uint64_t seed, const struct access *a, const struct address *probes, uint32_t n, uint32_t tally[static 3])
+{
+    const struct containers *c = &a->containers;
+    for (uint32_t from = 0; from < c->n; from++) {
+        const struct address point = relation_container_point(from), internet = relation_internet_point();
+        uint32_t host = c->items[from].host;
+        for (uint32_t to = 0; to < c->n; to++)
+            for (unsigned p = 0; p < ARRAY_SIZE(ports) * 2 && to != from; p++) {
+                const struct address other = relation_container_point(to);
+                bool inside = false;
+                uint32_t grant = c->items[to].host == host ? expected_between(w, a, from, to, p % 2, ports[p / 2], &inside) : MODEL_NONE;
+                uint32_t rule = relation_find_rule(&a->relation, &point, &other, p % 2 ? RELATION_UDP : RELATION_TCP, ports[p / 2]);
+                tally[0] += grant != MODEL_NONE;
+                tally[1] += inside;
+                if (grant != MODEL_NONE ? line_of(&a->relation, rule) != w->model.grants[grant].at.line : (rule != UINT32_MAX) != inside)
+                    fail_at(seed, "between containers", &point, &other, ports[p / 2], line_of(&a->relation, rule), grant);
+            }
+        uint32_t got = line_of(&a->relation, relation_find_rule(&a->relation, &point, &internet, RELATION_TCP, 443));
+        uint32_t expected = grant_line(w, naive_container_internet(&w->model, host, c->items[from].reference));
+        tally[2] += expected != MODEL_NONE;
+        if (got != expected)
+            fail_at(seed, "to the internet", &point, &internet, 443, got, expected);
+        for (uint32_t k = 0; k < n; k++)
+            for (size_t p = 0; p < ARRAY_SIZE(ports); p++) {
+                got = line_of(&a->relation, relation_find_rule(&a->relation, &point, &probes[k], RELATION_TCP, ports[p]));
+                expected = grant_line(w, naive_container_port(&w->model, host, c->items[from].reference, &probes[k], MODEL_TCP, ports[p]));
+                if (got != expected)
+                    fail_at(seed, "container to host", &point, &probes[k], ports[p], got, expected);
+            }
+    }
+}
+
+static void compare_container_points(const struct world *w, uint64_t seed, const struct relation *relation, const struct containers *c, uint32_t only_host)
+{
+    for (uint32_t from = 0; from < c->n; from++)
+        for (uint32_t surface = 0; surface < w->model.n_surfaces; surface++)
+            for (uint32_t s = 0; s < w->model.n_services; s++) {
+                const struct address point = relation_container_point(from), to = relation_service_point(surface, s);
+                uint32_t got = line_of(relation, relation_find_rule(relation, &point, &to, RELATION_POINT_PROTOCOL, RELATION_POINT_PORT));
+                uint32_t expected = only_host != MODEL_NONE && c->items[from].host != only_host ? MODEL_NONE :
+                    grant_line(w, naive_container_verdict(&w->model, c->items[from].host, c->items[from].reference, s, surface));
+                if (got != expected)
+                    fail_at(seed, "container to service", &point, &to, surface, got, expected);
+            }
+}
+
 /* is_reached: only where the surface listens in the address's family at all. */
 static void compare_points(const struct world *w, uint64_t seed, const struct relation *relation, const struct address *probes, uint32_t n, bool is_reached)
 {
@@ -65,22 +125,37 @@ static void compare_points(const struct world *w, uint64_t seed, const struct re
             }
 }
 
+/* But for those that nobody sends from. */
+static uint32_t sending_probes(const struct world *w, uint64_t seed, struct address probes[static PROBES_MAX])
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0, all = random_probes(w, seed, probes); i < all; i++)
+        if (address_compare(&probes[i], &relation_all_v6.last) <= 0)
+            probes[n++] = probes[i];
+    return n;
+}
+
 static void test_the_declared_relation_is_what_the_naive_evaluator_says(void **state)
 {
+    uint32_t tally[3] = { 0 };
     (void)state;
     for (uint64_t seed = 1; seed <= N_WORLDS; seed++) {
         struct world w;
         struct address probes[PROBES_MAX];
         cleanup_access struct access access = { 0 };
         random_world(&w, seed);
-        uint32_t n = random_probes(&w, seed, probes);
+        uint32_t n = sending_probes(&w, seed, probes);
         assert_int_equal(access_init(&access, &w.model, NULL), 0);
         compare_points(&w, seed, &access.relation, probes, n, true);
+        compare_container_points(&w, seed, &access.relation, &access.containers, MODEL_NONE);
+        compare_containers(&w, seed, &access, probes, n, tally);
         /* Flows are probed pair by pair: every seventh world, and some addresses of it, is a million of them. */
         if (seed % 7 == 0)
             compare_flows(&w, seed, &access.relation, probes, n < 40 ? n : 40);
         world_deinit(&w);
     }
+    print_message("%u by grants, %u inside projects, %u to the internet\n", tally[0], tally[1], tally[2]);
+    assert_true(tally[0] > 60 && tally[1] > 200 && tally[2] > 50);
 }
 
 /* ---- gateways' images, read back ---- */
@@ -95,11 +170,14 @@ static void test_a_gateway_s_image_reads_back_as_its_verdicts(void **state)
         struct gateway_layer layer;
         struct error err = { "" };
         random_world(&w, seed);
-        uint32_t n = random_probes(&w, seed, probes);
+        uint32_t n = sending_probes(&w, seed, probes);
         struct compile_input input = { .model = &w.model, .gateway = 0, .generation = 1, .revision = STR("feed"), .container_directory = STR("/run/netns") };
         if (compile_model(&input, &out, &err) != 0 || gateway_layer_init(&layer, &w.model, 0, &out, &err) != 0)
             fail_msg("seed %llu: %s", (unsigned long long)seed, err.text);
         compare_points(&w, seed, &layer.relation, probes, n, false);
+        cleanup_containers struct containers containers = { 0 };
+        assert_int_equal(containers_init(&containers, &w.model), 0);
+        compare_container_points(&w, seed, &layer.relation, &containers, 0);
         for (uint32_t i = 0; i < layer.n_ways; i++) {
             const struct model_service *s = &w.model.services[layer.ways[i].service];
             assert_true(s->kind == MODEL_KIND_WEB ? layer.ways[i].surfaces != 0 : s->kind == MODEL_KIND_DIRECT && layer.ways[i].surfaces == 0);
@@ -121,7 +199,7 @@ static const struct change_entry *find_entry(const struct change *c, bool is_gai
         const struct access *side = change_side(c, e);
         const struct access_subject *s = &side->subjects[e->subject];
         const struct access_object *o = &side->objects[e->object];
-        bool is_side = e->is_gain == is_gain || e->is_moved;
+        bool is_side = (e->is_gain == is_gain || e->is_moved) && s->container == MODEL_NONE;
         if (is_side && s->host == who->host && (who->host != MODEL_NONE || s->segment == who->segment) && o->kind == what->kind && o->port == what->port &&
             o->service == what->service && o->surface == what->surface && o->host == what->host && o->protocol == what->protocol)
             return e;
@@ -153,6 +231,73 @@ static void compare_change(const struct world *before, const struct world *after
             }
 }
 
+/* Whether a model lets a container reach address k of an object of another's access: the worlds that are compared have the same things at the
+ * same numbers. */
+static bool container_reaches_at(const struct model *m, const struct access *side, uint32_t container, const struct access_object *o, uint32_t k)
+{
+    const struct container *c = &side->containers.items[container];
+    bool inside = false;
+    uint32_t grant = MODEL_NONE;
+    if (o->kind == ACCESS_WEB)
+        grant = naive_container_verdict(m, c->host, c->reference, o->service, o->surface);
+    else if (o->kind == ACCESS_INTERNET)
+        grant = naive_container_internet(m, c->host, c->reference);
+    else if (o->kind == ACCESS_CONTAINER_PORT || o->kind == ACCESS_CONTAINER)
+        grant = naive_container_flow(m, c->host, c->reference, side->containers.items[o->container].reference,
+                                     o->protocol == RELATION_UDP ? MODEL_UDP : MODEL_TCP, o->port, &inside);
+    else if (o->kind == ACCESS_SURFACE)
+        grant = naive_container_port(m, c->host, c->reference, &o->to[k], MODEL_TCP, o->port);
+    return grant != MODEL_NONE || inside;
+}
+
+static bool container_gains(const struct model *m, const struct model *other, const struct access *side, uint32_t container, const struct access_object *o)
+{
+    for (uint32_t k = 0; k < o->n_to; k++)
+        if (container_reaches_at(m, side, container, o, k) && !container_reaches_at(other, side, container, o, k))
+            return true;
+    return false;
+}
+
+static void compare_container_entry(const struct world *before, const struct world *after, uint64_t seed, const struct change *c,
+                                    const struct change_entry *e)
+{
+    const struct access *side = change_side(c, e);
+    uint32_t container = side->subjects[e->subject].container;
+    const struct access_object *o = &side->objects[e->object];
+    if (!container_gains(e->is_gain ? &after->model : &before->model, e->is_gain ? &before->model : &after->model, side, container, o))
+        fail_msg("seed %llu: a container's %s is told and isn't so (kind %d)", (unsigned long long)seed, e->is_gain ? "gain" : "loss", (int)o->kind);
+}
+
+/* What moved stands once, in the numbers of the side to come. */
+static bool is_same_entry(const struct change *c, const struct change_entry *e, const struct access *side, uint32_t subject, const struct access_object *o)
+{
+    const struct access *other = change_side(c, e);
+    const struct access_object *p = &other->objects[e->object];
+    uint32_t container = other->subjects[e->subject].container;
+    return container != MODEL_NONE && str_equal(*reference_of(other, container), *reference_of(side, side->subjects[subject].container)) &&
+           o->kind == p->kind && o->host == p->host && o->port == p->port && o->surface == p->surface;
+}
+
+/* Every container's every gain and loss is an entry. */
+static void compare_container_change(uint64_t seed, const struct change *c, const struct model *m, const struct model *other, bool is_gain)
+{
+    const struct access *side = is_gain ? &c->after : &c->before;
+    for (uint32_t s = 0; s < side->n_subjects; s++)
+        for (uint32_t k = 0; side->subjects[s].container != MODEL_NONE && k < side->n_objects; k++) {
+            const struct access_object *o = &side->objects[k];
+            uint32_t container = side->subjects[s].container, host = side->containers.items[container].host;
+            bool is_container = o->kind == ACCESS_CONTAINER || o->kind == ACCESS_CONTAINER_PORT, is_told = false;
+            if ((is_container && (o->host != host || o->container == container)) || o->kind == ACCESS_DIRECT || o->kind == ACCESS_HOST_PORT ||
+                o->kind == ACCESS_INSTANCE)
+                continue;
+            for (uint32_t i = 0; i < c->n; i++)
+                is_told |= (c->items[i].is_gain == is_gain && c->items[i].subject == s && c->items[i].object == k) ||
+                           (c->items[i].is_moved && is_same_entry(c, &c->items[i], side, s, o));
+            if (!is_told && container_gains(m, other, side, container, o))
+                fail_msg("seed %llu: a container's %s is not told (kind %d)", (unsigned long long)seed, is_gain ? "gain" : "loss", (int)o->kind);
+        }
+}
+
 /* Nothing is told that no address of the subject gains or loses. */
 static void compare_entries(const struct world *before, const struct world *after, uint64_t seed, const struct change *c, const struct address *probes,
                             uint32_t n)
@@ -162,6 +307,11 @@ static void compare_entries(const struct world *before, const struct world *afte
         const struct access *side = change_side(c, e);
         const struct access_object *o = &side->objects[e->object];
         const struct model *m = e->is_gain ? &after->model : &before->model, *other = e->is_gain ? &before->model : &after->model;
+        const struct access_subject *subject = &side->subjects[e->subject];
+        if (subject->container != MODEL_NONE) {
+            compare_container_entry(before, after, seed, c, e);
+            continue;
+        }
         bool is_seen = o->kind != ACCESS_WEB;
         for (uint32_t i = 0; i < n && !is_seen; i++) {
             struct naive_principal who = naive_identify(m, &probes[i]);
@@ -208,12 +358,14 @@ static void test_a_change_is_told_whole_and_nothing_else(void **state)
             before = after;
             after = swap;
         }
-        uint32_t n = random_probes(&before, seed, probes);
-        n += random_probes(&after, seed, probes + n);
+        uint32_t n = sending_probes(&before, seed, probes);
+        n += sending_probes(&after, seed, probes + n);
         cleanup_change struct change change = { 0 };
         assert_int_equal(change_init(&change, &before.model, &after.model), 0);
         compare_change(&before, &after, seed, &change, probes, n);
         compare_entries(&before, &after, seed, &change, probes, n);
+        compare_container_change(seed, &change, &after.model, &before.model, true);
+        compare_container_change(seed, &change, &before.model, &after.model, false);
         for (uint32_t i = 0; i < change.n; i++) {
             n_gains += change.items[i].is_gain;
             n_losses += !change.items[i].is_gain;

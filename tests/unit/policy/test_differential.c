@@ -25,10 +25,9 @@ static void fail_at(uint64_t seed, const char *what, const struct address *a, ui
 }
 
 /* The line of the grant that decides, or MODEL_NONE. */
-static uint32_t compiled_line(struct image view, const struct address *from, const char *name)
+static uint32_t principal_line(struct image view, uint32_t principal, const char *name)
 {
     const struct image_name_slot *slot = image_find_name(view, str_of(name));
-    uint32_t principal = image_find_principal(view, from);
     uint32_t rule = slot && principal != IMAGE_NONE ? image_verdict(view, principal, slot->service) : IMAGE_NONE;
     if (rule == IMAGE_NONE)
         return MODEL_NONE;
@@ -37,6 +36,35 @@ static uint32_t compiled_line(struct image view, const struct address *from, con
     str_split(&place, ':');
     assert_true(str_to_u64(place, UINT32_MAX, &line));
     return (uint32_t)line;
+}
+
+static uint32_t compiled_line(struct image view, const struct address *from, const char *name)
+{
+    return principal_line(view, image_find_principal(view, from), name);
+}
+
+/* Of services in containers beside the gateway: who is a guest by its container's number, and of what. */
+static void compare_containers(const struct world *w, uint64_t seed, uint32_t surface, struct image view, struct tally *tally)
+{
+    for (uint32_t i = 0; i < w->model.n_services; i++) {
+        const struct model_service *asks = &w->model.services[i];
+        if (asks->where != MODEL_WHERE_CONTAINER || !model_runs_on(&asks->hosts, 0))
+            continue;
+        struct str reference = asks->place.text;
+        uint32_t guest = image_find_guest(view, image_container_number(reference));
+        bool is_guest = naive_container_is_guest(&w->model, 0, reference, surface);
+        if ((guest != IMAGE_NONE) != is_guest)
+            fail_msg("seed %llu: container %.*s is %sa guest of surface %u", (unsigned long long)seed, STR_ARG(reference), is_guest ? "" : "not ", surface);
+        for (uint32_t k = 0; k < w->model.n_services; k++) {
+            char name[96];
+            uint32_t grant = naive_container_verdict(&w->model, 0, reference, k, surface);
+            snprintf(name, sizeof name, "%.*s.home.example", STR_ARG(w->model.services[k].name.text));
+            if (principal_line(view, guest, name) != (grant == MODEL_NONE ? MODEL_NONE : w->model.grants[grant].at.line))
+                fail_msg("seed %llu: container %.*s and service %u over %u", (unsigned long long)seed, STR_ARG(reference), k, surface);
+            tally->asked++;
+            tally->allowed += grant != MODEL_NONE;
+        }
+    }
 }
 
 static void compare_view(const struct world *w, uint64_t seed, uint32_t surface, struct image view, const struct address *from, struct tally *tally)
@@ -85,6 +113,9 @@ static void compare_dial(const struct world *w, uint64_t seed, const struct comp
                     index = k;
             for (uint32_t k = 0; k < n_probes; k++)
                 n_reaching += naive_verdict(&w->model, &probes[k], index, surface) != MODEL_NONE;
+            for (uint32_t k = 0; k < w->model.n_services; k++)
+                if (w->model.services[k].where == MODEL_WHERE_CONTAINER && model_runs_on(&w->model.services[k].hosts, 0))
+                    n_reaching += naive_container_verdict(&w->model, 0, w->model.services[k].place.text, index, surface) != MODEL_NONE;
             if ((n_reaching > 0) != (image_target(dial, i)->surfaces >> surface & 1))
                 fail_at(seed, "dialled for a surface", &probes[0], surface, i, n_reaching == 0, n_reaching > 0);
         }
@@ -106,6 +137,7 @@ static void compare_world(uint64_t seed, struct tally *tally)
         struct image view = world_attach(out.views[surface], IMAGE_VIEW);
         for (uint32_t i = 0; i < n_probes; i++)
             compare_view(&w, seed, surface, view, &probes[i], tally);
+        compare_containers(&w, seed, surface, view, tally);
     }
     compare_dial(&w, seed, &out, probes, n_probes);
     compile_output_deinit(&out);

@@ -22,6 +22,7 @@ struct scene {
     struct world world;
     uint64_t seed;
     struct grants grants;
+    struct containers containers;
     struct flows flows;
     struct relation declared, mesh;
     struct relation firewall[HOSTS_MAX], lan[HOSTS_MAX], unknown[HOSTS_MAX], lan_unknown[HOSTS_MAX];
@@ -190,7 +191,8 @@ static void scene_init(struct scene *s, uint64_t seed)
     assert_int_equal(flows_init(&s->flows, &s->grants, MODEL_NONE), 0);
     relation_init(&s->declared);
     relation_init(&s->mesh);
-    assert_int_equal(declared_add(&s->grants, &s->flows.sources, NULL, &s->declared), 0);
+    assert_int_equal(containers_init(&s->containers, &s->world.model), 0);
+    assert_int_equal(declared_add(&s->grants, &s->flows.sources, &s->containers, NULL, &s->declared), 0);
     uint32_t percent = chance(s, 30) ? 0 : 10;
     for (uint32_t i = 0; i < s->flows.n; i++)
         add_flow(s, &s->mesh, &s->flows.items[i], percent);
@@ -217,6 +219,7 @@ static void scene_deinit(struct scene *s)
     relation_deinit(&s->declared);
     flows_deinit(&s->flows);
     grants_deinit(&s->grants);
+    containers_deinit(&s->containers);
     world_deinit(&s->world);
 }
 

@@ -36,6 +36,7 @@ void world_init(struct world *w)
     w->model.hosts = NEW_ARRAY(w, struct model_host);
     w->model.surfaces = NEW_ARRAY(w, struct model_surface);
     w->model.services = NEW_ARRAY(w, struct model_service);
+    w->model.projects = NEW_ARRAY(w, struct model_project);
     w->model.grants = NEW_ARRAY(w, struct model_grant);
 }
 
@@ -178,15 +179,40 @@ struct model_service *world_service(struct world *w, const char *name, const cha
     s->name.at = (struct model_place){ 100 + w->model.n_services, 3 };
     s->hosts = find_all(w, hosts, find_host);
     s->port = port;
+    s->project = MODEL_NONE;
     return s;
+}
+
+struct model_service *world_container(struct world *w, const char *name, const char *hosts, const char *reference, uint16_t port)
+{
+    struct model_service *s = world_service(w, name, hosts, port);
+    s->where = MODEL_WHERE_CONTAINER;
+    s->place.text = world_text(w, reference);
+    for (uint32_t i = 0; i < w->model.n_projects; i++)
+        if (str_equal(w->model.projects[i].name.text, model_service_project(s)))
+            s->project = i;
+    return s;
+}
+
+uint32_t world_project(struct world *w, const char *name, const char *hosts, enum model_mode mode, enum model_inside inside)
+{
+    demand(w->model.n_projects < WORLD_MAX, "too many projects", name);
+    struct model_project *p = &w->model.projects[w->model.n_projects];
+    p->name = (struct model_text){ world_text(w, name), { 300 + w->model.n_projects, 3 } };
+    p->hosts = find_all(w, hosts, find_host);
+    p->mode = mode;
+    p->inside = inside;
+    return w->model.n_projects++;
 }
 
 static struct model_principal resolve_principal(const struct world *w, struct str name)
 {
-    struct model_principal p = { .text = { .text = name }, .host = find_host(w, name), .segment = MODEL_NONE };
+    struct model_principal p = { .text = { .text = name }, .host = find_host(w, name), .segment = MODEL_NONE, .service = MODEL_NONE };
     if (p.host == MODEL_NONE)
         p.segment = find_segment(w, name);
-    demand(p.host != MODEL_NONE || p.segment != MODEL_NONE, "unknown principal in", name.ptr);
+    if (p.host == MODEL_NONE && p.segment == MODEL_NONE)
+        p.service = find_service(w, name);
+    demand(p.host != MODEL_NONE || p.segment != MODEL_NONE || p.service != MODEL_NONE, "unknown principal in", name.ptr);
     return p;
 }
 
@@ -199,10 +225,15 @@ static struct model_target resolve_target(const struct world *w, struct str text
         t.kind = MODEL_TARGET_PATTERN;
         t.pattern = text;
     } else if (port.len) {
-        t.kind = MODEL_TARGET_HOST_PORT;
         t.host = find_host(w, host);
-        demand(t.host != MODEL_NONE && str_to_u64(port, UINT16_MAX, &number), "no host port in", text.ptr);
+        t.service = t.host == MODEL_NONE ? find_service(w, host) : MODEL_NONE;
+        t.kind = t.host == MODEL_NONE ? MODEL_TARGET_SERVICE_PORT : MODEL_TARGET_HOST_PORT;
+        t.transport = str_starts_with(port, STR("udp/")) ? MODEL_UDP : MODEL_TCP;
+        port = str_skip(port, t.transport == MODEL_UDP ? 4 : 0);
+        demand((t.host != MODEL_NONE || t.service != MODEL_NONE) && str_to_u64(port, UINT16_MAX, &number), "no port in", text.ptr);
         t.port = (uint16_t)number;
+    } else if (str_equal(text, STR("internet"))) {
+        t.kind = MODEL_TARGET_INTERNET;
     } else {
         t.kind = MODEL_TARGET_SERVICE;
         t.service = find_service(w, text);

@@ -22,7 +22,11 @@ uint32_t world_gateway(struct world *w, const char *name, const char *segment, c
 uint32_t world_surface(struct world *w, const char *name, uint16_t port);
 /* A web service at a port of its hosts; the caller changes what differs. */
 struct model_service *world_service(struct world *w, const char *name, const char *hosts, uint16_t port);
-/* from: hosts and segments; to: services, patterns, "HOST:PORT"; over: surfaces. */
+/* The same in a container, "PROJECT/SERVICE" or NAME. */
+struct model_service *world_container(struct world *w, const char *name, const char *hosts, const char *reference, uint16_t port);
+/* Before the services that are in it. */
+uint32_t world_project(struct world *w, const char *name, const char *hosts, enum model_mode mode, enum model_inside inside);
+/* from: hosts, segments and services; to: services, patterns, "HOST:PORT", "SERVICE:PORT", internet; over: surfaces. */
 void world_grant(struct world *w, uint32_t line, const char *from, const char *to, const char *over);
 
 struct str world_text(struct world *w, const char *text);
