@@ -121,7 +121,8 @@ static const char *some(uint32_t n, const char *one, const char *many)
 static void summary_write(struct buf *out, const struct put_declaration *declaration, const struct put_result *result)
 {
     const struct holding_counts *counts = &result->counts;
-    buf_printf(out, "%.*s: %u %s enforced with %u running %s, %u observed; %u %s of grants in force", STR_ARG(declaration->model->hosts[declaration->host].name.text),
+    buf_printf(out, "%.*s: %u %s enforced with %u running %s, %u observed; %u %s of grants in force",
+               STR_ARG(declaration->model->hosts[declaration->host].name.text),
                counts->n_enforced, some(counts->n_enforced, "project", "projects"), counts->n_containers,
                some(counts->n_containers, "container", "containers"), counts->n_observed, counts->n_grants, some(counts->n_grants, "line", "lines"));
     if (result->n_cut)
@@ -287,20 +288,30 @@ static int apply(const struct apply_arguments *arguments, struct state *state, c
     return r < 0 ? CLI_UNKNOWN : status;
 }
 
+bool apply_remember(const struct apply_arguments *arguments, const struct cli_declaration *read, struct state_declaration *ret, uint32_t *ret_host)
+{
+    uint32_t host = cli_host_here("apply", read->model, arguments->host);
+    struct state_declaration applied = { .source = read->source };
+    if (host == MODEL_NONE)
+        return false;
+    char *path = realpath(read->path, NULL);
+    str_copy(applied.host, sizeof applied.host, read->model->hosts[host].name.text);
+    str_copy(applied.path, sizeof applied.path, str_of(path ? path : read->path));
+    free(path);
+    *ret = applied;
+    *ret_host = host;
+    return true;
+}
+
 static int run(const struct apply_arguments *arguments, struct state *state)
 {
     cleanup_declaration struct cli_declaration read = { 0 };
-    struct state_declaration applied = { .deadline_ms = 0 };
+    struct state_declaration applied;
+    uint32_t host;
     if (!cli_declaration_load(arguments->file, &read))
         return CLI_UNKNOWN;
-    uint32_t host = cli_host_here("apply", read.model, arguments->host);
-    if (host == MODEL_NONE)
+    if (!apply_remember(arguments, &read, &applied, &host))
         return CLI_NO;
-    char *path = realpath(read.path, NULL);
-    str_copy(applied.host, sizeof applied.host, read.model->hosts[host].name.text);
-    str_copy(applied.path, sizeof applied.path, str_of(path ? path : read.path));
-    free(path);
-    applied.source = read.source;
     const struct str socket = read.model->hosts[host].docker.text;
     const struct put_declaration declaration = { read.model, host, socket.len ? socket.ptr : DOCKER_SOCKET };
     return apply(arguments, state, &applied, &declaration);
@@ -320,5 +331,7 @@ int cli_apply(int argc, char **argv)
     }
     if (arguments.is_confirmation)
         return apply_confirm(&arguments, &state);
+    if (arguments.is_watch)
+        return apply_watch(&arguments, &state);
     return run(&arguments, &state);
 }

@@ -16,3 +16,7 @@ void apply_notes_write(struct buf *out, const struct holding_notes *notes, bool 
 int apply_await(const struct apply_arguments *arguments, struct state *state, const struct state_declaration *before);
 /* Confirms the change that waits. Exit status. */
 int apply_confirm(const struct apply_arguments *arguments, struct state *state);
+/* postern apply --watch: the declaration, or where it can't be used what is in force already, and then for as long as it runs. Exit status. */
+int apply_watch(const struct apply_arguments *arguments, struct state *state);
+/* The declaration as it is remembered; its source is the declaration's. False: a message was printed. */
+bool apply_remember(const struct apply_arguments *arguments, const struct cli_declaration *read, struct state_declaration *ret, uint32_t *ret_host);

@@ -166,14 +166,33 @@ static void add_subnets(struct holding *h, const struct net *net)
     }
 }
 
+bool holding_is_docker_name(struct str name)
+{
+    enum { DIGITS = 12 };
+    size_t i = 3;
+    if (name.len != 3 + DIGITS || !str_starts_with(name, STR("br-")))
+        return false;
+    while (i < name.len && ((name.ptr[i] >= '0' && name.ptr[i] <= '9') || (name.ptr[i] >= 'a' && name.ptr[i] <= 'f')))
+        i++;
+    return i == name.len;
+}
+
+static bool is_unsettled(const struct holding *h, struct str name)
+{
+    uint32_t i = 0;
+    while (i < h->in->n_unsettled && !str_equal(str_of(h->in->unsettled[i]), name))
+        i++;
+    return i < h->in->n_unsettled;
+}
+
 static void add_nets(struct holding *h)
 {
-    for (uint32_t i = 0; i < links_count(h->in->links); i++)
-        if (links_at(h->in->links, i)->is_bridge) {
-            struct container_element element = named(str_of(links_at(h->in->links, i)->name));
-            if (container_is_interface(str_of(element.name)))
-                container_filter_add(h->filter, CONTAINER_BRIDGES, &element);
-        }
+    for (uint32_t i = 0; i < links_count(h->in->links); i++) {
+        const struct link *link = links_at(h->in->links, i);
+        const struct container_element element = named(str_of(link->name));
+        if (link->is_bridge && container_is_interface(str_of(element.name)) && !is_unsettled(h, str_of(element.name)))
+            container_filter_add(h->filter, CONTAINER_BRIDGES, &element);
+    }
     for (uint32_t i = 0; i < h->n_nets; i++) {
         const struct net *net = &h->nets[i];
         struct container_element element = named(net->network->bridge), plain = element;

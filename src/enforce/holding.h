@@ -14,6 +14,9 @@ struct holding_input {
     const struct docker_networks *networks;
     const struct links *links;
     const int *namespaces;                      /* of each container, as links numbers them; NULL: none is known */
+    /* Bridges that nothing is said of yet, though Docker doesn't know them: they may be its own, so new that it hasn't told. */
+    const char (*unsettled)[CONTAINER_NAME_SIZE];
+    uint32_t n_unsettled;
     const struct address *resolvers;            /* who containers ask for names, where Docker isn't told otherwise */
     uint32_t n_resolvers;
 };
@@ -36,3 +39,5 @@ int holding_init(struct container_filter *ret, const struct holding_input *input
 
 /* Whether the declaration has this Compose project enforced on the host; NULL: it isn't listed for it. */
 const struct model_project *holding_project(const struct model *model, uint32_t host, struct str name);
+/* The names that Docker makes up: "br-" and twelve hexadecimal digits. */
+bool holding_is_docker_name(struct str name) pure_function;

@@ -46,7 +46,8 @@ int put_work_out(const struct put_declaration *declaration, struct put_result *r
     if (r < 0)
         return r;
     buf_init(&result.notes.text, NOTES_MAX);
-    r = scene_hold(&scene, declaration->model, declaration->host, &result.filter, &result.notes, &result.counts, err);
+    const struct holding_input input = scene_input(&scene, declaration->model, declaration->host);
+    r = holding_init(&result.filter, &input, &result.notes, &result.counts, err);
     if (r < 0) {
         buf_deinit(&result.notes.text);
         return r;

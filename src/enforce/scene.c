@@ -68,12 +68,10 @@ void scene_deinit(struct scene *scene)
     arena_deinit(&scene->arena);
 }
 
-int scene_hold(const struct scene *scene, const struct model *model, uint32_t host, struct container_filter *ret, struct holding_notes *notes,
-               struct holding_counts *ret_counts, struct error *err)
+struct holding_input scene_input(const struct scene *scene, const struct model *model, uint32_t host)
 {
-    const struct holding_input input = {
+    return (struct holding_input){
         .model = model, .host = host, .containers = &scene->containers, .networks = &scene->networks, .links = &scene->links,
         .namespaces = scene->namespaces, .resolvers = scene->resolvers, .n_resolvers = scene->n_resolvers,
     };
-    return holding_init(ret, &input, notes, ret_counts, err);
 }

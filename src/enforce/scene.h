@@ -24,6 +24,5 @@ int scene_read_host(struct scene *scene, struct error *err) must_check;
 void scene_deinit(struct scene *scene);
 #define cleanup_scene cleanup(scene_deinit)
 
-/* holding_init for it. */
-int scene_hold(const struct scene *scene, const struct model *model, uint32_t host, struct container_filter *ret, struct holding_notes *notes,
-               struct holding_counts *ret_counts, struct error *err) must_check;
+/* As holding_init takes it. */
+struct holding_input scene_input(const struct scene *scene, const struct model *model, uint32_t host);
