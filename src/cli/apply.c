@@ -312,8 +312,8 @@ static int run(const struct apply_arguments *arguments, struct state *state)
         return CLI_UNKNOWN;
     if (!apply_remember(arguments, &read, &applied, &host))
         return CLI_NO;
-    const struct str socket = read.model->hosts[host].docker.text;
-    const struct put_declaration declaration = { read.model, host, socket.len ? socket.ptr : DOCKER_SOCKET };
+    struct put_declaration declaration;
+    put_declaration_make(read.model, host, &declaration);
     return apply(arguments, state, &applied, &declaration);
 }
 

@@ -17,6 +17,13 @@ void put_result_deinit(struct put_result *result)
     buf_deinit(&result->notes.text);
 }
 
+void put_declaration_make(struct model *model, uint32_t host, struct put_declaration *ret)
+{
+    struct str socket = model->hosts[host].docker.text;
+    *ret = (struct put_declaration){ .model = model, .host = host };
+    str_copy(ret->docker_socket, sizeof ret->docker_socket, socket.len ? socket : STR(DOCKER_SOCKET));
+}
+
 int put_declaration_read(const struct state_declaration *declaration, struct put_declaration *ret, struct error *err)
 {
     struct model_findings findings = { 0 };
@@ -29,8 +36,7 @@ int put_declaration_read(const struct state_declaration *declaration, struct put
     }
     for (uint32_t i = 0; i < model->n_hosts; i++)
         if (str_equal(model->hosts[i].name.text, str_of(declaration->host))) {
-            const char *socket = model->hosts[i].docker.text.len ? model->hosts[i].docker.text.ptr : DOCKER_SOCKET;
-            *ret = (struct put_declaration){ model, i, socket };
+            put_declaration_make(model, i, ret);
             return 0;
         }
     model_free(model);

@@ -8,7 +8,7 @@
 struct put_declaration {
     struct model *model;
     uint32_t host;
-    const char *docker_socket; /* the model's */
+    char docker_socket[STATE_PATH_SIZE];
 };
 
 struct put_result {
@@ -24,6 +24,8 @@ void put_result_deinit(struct put_result *result);
 
 /* *ret's model is the caller's. -EINVAL with err where it isn't right (any more), or has no such host. */
 int put_declaration_read(const struct state_declaration *declaration, struct put_declaration *ret, struct error *err) must_check;
+/* The same of a model that is read already. */
+void put_declaration_make(struct model *model, uint32_t host, struct put_declaration *ret);
 /* What the tables would hold; nothing is changed. *ret is the caller's, untouched on failure. */
 int put_work_out(const struct put_declaration *declaration, struct put_result *ret, struct error *err) must_check;
 /* Replaces the tables, and ends what they no longer let through. */
