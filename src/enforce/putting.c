@@ -4,12 +4,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/program.h"
 #include "enforce/conntrack.h"
-#include "enforce/nft.h"
 #include "model/reader.h"
 #include "render/origin.h"
 
-enum { TEXT_MAX = 128 << 20, NOTES_MAX = 64 << 10 };
+enum { TEXT_MAX = 128 << 20, NOTES_MAX = 64 << 10, NFT_TIMEOUT_MS = 20000 };
 
 void put_result_deinit(struct put_result *result)
 {
@@ -70,6 +70,14 @@ void put_write_origin(const struct put_declaration *declaration, struct buf *out
 
 /* ---- loading ---- */
 
+/* One transaction: all of it, or nothing. */
+static int load(struct str text, pid_t *ret_nft, struct error *err)
+{
+    static const char *const arguments[] = { "-f", "-", NULL };
+    static const struct program nft = { "nft", "Debian's package nftables", arguments, NFT_TIMEOUT_MS };
+    return program_run(&nft, text, NULL, ret_nft, err);
+}
+
 int put_load(const struct put_declaration *declaration, struct put_result *result, struct error *err)
 {
     cleanup_buf struct buf origin;
@@ -78,7 +86,7 @@ int put_load(const struct put_declaration *declaration, struct put_result *resul
     buf_init(&text, TEXT_MAX);
     put_write_origin(declaration, &origin);
     container_filter_write(&result->filter, buf_str(&origin), &text);
-    int r = text.error ? text.error : nft_load(buf_str(&text), &result->nft, err);
+    int r = text.error ? text.error : load(buf_str(&text), &result->nft, err);
     int n = r == 0 ? conntrack_cut(&result->filter, err) : r;
     result->n_cut = n > 0 ? (uint32_t)n : 0;
     return n < 0 ? n : 0;
@@ -89,5 +97,5 @@ int put_away(pid_t *ret_nft, struct error *err)
     cleanup_buf struct buf text;
     buf_init(&text, 1024);
     container_filter_write_removal(&text);
-    return text.error ? text.error : nft_load(buf_str(&text), ret_nft, err);
+    return text.error ? text.error : load(buf_str(&text), ret_nft, err);
 }

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "base/address.h"
-#include "observe/tool.h"
+#include "base/program.h"
 
 enum { MESH_TIMEOUT_MS = 10000, MESH_MEMORY_MAX = 64 << 20 };
 
@@ -141,8 +141,7 @@ void observe_mesh_deinit(struct observe_mesh *mesh)
 
 int observe_mesh_ask(struct buf *out, struct error *err)
 {
-    static const char *const places[] = { "/usr/bin/tailscale", "/usr/local/bin/tailscale", "/usr/sbin/tailscale", "/opt/tailscale/tailscale", NULL };
     static const char *const arguments[] = { "status", "--json", NULL };
-    static const struct observe_tool tailscale = { "tailscale", places, arguments, "Tailscale", MESH_TIMEOUT_MS };
-    return observe_tool_run(&tailscale, out, err);
+    static const struct program tailscale = { "tailscale", "Tailscale", arguments, MESH_TIMEOUT_MS };
+    return program_run(&tailscale, STR_NONE, out, NULL, err);
 }

@@ -27,5 +27,5 @@ struct observe_mesh {
 int observe_mesh_read(struct str text, struct observe_mesh *ret, struct error *err) must_check;
 void observe_mesh_deinit(struct observe_mesh *mesh);
 #define cleanup_observe_mesh cleanup(observe_mesh_deinit)
-/* Appends what the client says; a short-lived child. -ENOENT: there is none on this machine. As observe_tool_run. */
+/* Appends what the client says; a short-lived child. -ENOENT: there is none on this machine. As program_run. */
 int observe_mesh_ask(struct buf *out, struct error *err) must_check;
