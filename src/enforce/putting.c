@@ -70,8 +70,7 @@ void put_write_origin(const struct put_declaration *declaration, struct buf *out
 
 /* ---- loading ---- */
 
-/* One transaction: all of it, or nothing. */
-static int load(struct str text, pid_t *ret_nft, struct error *err)
+int put_rules(struct str text, pid_t *ret_nft, struct error *err)
 {
     static const char *const arguments[] = { "-f", "-", NULL };
     static const struct program nft = { "nft", "Debian's package nftables", arguments, NFT_TIMEOUT_MS };
@@ -86,10 +85,17 @@ int put_load(const struct put_declaration *declaration, struct put_result *resul
     buf_init(&text, TEXT_MAX);
     put_write_origin(declaration, &origin);
     container_filter_write(&result->filter, buf_str(&origin), &text);
-    int r = text.error ? text.error : load(buf_str(&text), &result->nft, err);
+    int r = text.error ? text.error : put_rules(buf_str(&text), &result->nft, err);
     int n = r == 0 ? conntrack_cut(&result->filter, err) : r;
     result->n_cut = n > 0 ? (uint32_t)n : 0;
     return n < 0 ? n : 0;
+}
+
+bool put_is_there(void)
+{
+    static const char *const arguments[] = { "-t", "list", "table", "inet", CONTAINER_TABLE, NULL };
+    static const struct program nft = { "nft", "Debian's package nftables", arguments, NFT_TIMEOUT_MS };
+    return program_run(&nft, STR_NONE, NULL, NULL, NULL) == 0;
 }
 
 int put_away(pid_t *ret_nft, struct error *err)
@@ -97,5 +103,5 @@ int put_away(pid_t *ret_nft, struct error *err)
     cleanup_buf struct buf text;
     buf_init(&text, 1024);
     container_filter_write_removal(&text);
-    return text.error ? text.error : load(buf_str(&text), ret_nft, err);
+    return text.error ? text.error : put_rules(buf_str(&text), ret_nft, err);
 }

@@ -30,6 +30,10 @@ void put_declaration_make(struct model *model, uint32_t host, struct put_declara
 int put_work_out(const struct put_declaration *declaration, struct put_result *ret, struct error *err) must_check;
 /* Replaces the tables, and ends what they no longer let through. */
 int put_load(const struct put_declaration *declaration, struct put_result *result, struct error *err) must_check;
+/* Has nft load rules, all or none. *ret_nft (may be NULL): who the kernel will say it was. As program_run. */
+int put_rules(struct str text, pid_t *ret_nft, struct error *err) must_check;
+/* The table of addresses is loaded, whatever it holds. */
+bool put_is_there(void);
 /* Takes the tables away. */
 int put_away(pid_t *ret_nft, struct error *err) must_check;
 /* The origin line of the tables. */

@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "enforce/conntrack.h"
 #include "enforce/docker_view.h"
-#include "enforce/nft.h"
 #include "enforce/notices.h"
 #include "enforce/putting.h"
 #include "enforce/unsettled.h"
@@ -98,7 +97,7 @@ static int undo_if_late(struct watch *watch, struct error *err)
 static int load(struct watch *watch, struct str text, struct error *err)
 {
     pid_t pid = 0;
-    int r = nft_load(text, &pid, err);
+    int r = put_rules(text, &pid, err);
     watch->own[watch->n_own++ % OWN_MAX] = pid;
     return r;
 }
@@ -182,14 +181,9 @@ static int work_out(struct watch *watch, struct container_filter *ret, struct er
 }
 
 /* Before Docker's first word what is there stays; where nothing is, bridges with its names are held at least. */
-static bool is_to_wait(const struct watch *watch, struct error *err)
+static bool is_to_wait(const struct watch *watch)
 {
-    static const char *const arguments[] = { "-t", "list", "table", "inet", CONTAINER_TABLE, NULL };
-    cleanup_buf struct buf listing;
-    if (watch->docker.has_word)
-        return false;
-    buf_init(&listing, NFT_LISTING_MAX);
-    return nft_list(arguments, &listing, err) == 0;
+    return !watch->docker.has_word && put_is_there();
 }
 
 static int bring_in_step(struct watch *watch, struct error *err)
@@ -198,7 +192,7 @@ static int bring_in_step(struct watch *watch, struct error *err)
     int r = undo_if_late(watch, err);
     if (r == 0)
         r = follow_declaration(watch, err);
-    if (r != 0 || is_to_wait(watch, err))
+    if (r != 0 || is_to_wait(watch))
         return r;
     r = work_out(watch, &filter, err);
     if (r < 0)
