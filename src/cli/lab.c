@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lab/supervise.h"
+#include "policy/compile.h"
 
 static const char usage[] =
     "usage: postern lab up [FILE]          bring up the declared machines, networks, services and gateways\n"
@@ -248,11 +249,18 @@ static int lab_exec(const struct lab_arguments *arguments, const char *where, ch
         return CLI_UNKNOWN;
     }
     char host[SPACE_NAME_MAX * 4], container[PATH_MAX] = "";
+    int error = 0;
     struct str name = str_of(where), host_name = str_split(&name, '/');
     str_copy(host, sizeof(host), host_name);
-    if (name.len)
-        snprintf(container, sizeof(container), "containers/%.*s", STR_ARG(name));
-    if (!space_has_host(host, name.len ? container : NULL)) {
+    if (name.len) {
+        cleanup_buf struct buf file;
+        buf_init(&file, sizeof container - 1);
+        buf_append(&file, STR("containers/"));
+        compile_container_file(&file, name);
+        str_copy(container, sizeof container, buf_str(&file));
+        error = file.error;
+    }
+    if (error || !space_has_host(host, name.len ? container : NULL)) {
         fprintf(stderr, "postern lab: the lab has no host '%s'; 'postern lab status' lists them\n", where);
         return CLI_UNKNOWN;
     }

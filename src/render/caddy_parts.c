@@ -65,11 +65,25 @@ static const struct address *first_dialled(const struct model_prefixes *addresse
 }
 
 /* The instance on that host as Caddy dials it. */
+/* The name by which a container of a shared network is found: its own, which Compose makes of a project and a service. */
+static void container_write(struct str reference, struct buf *out)
+{
+    struct str service = reference, project = str_split(&service, '/');
+    if (service.len > 0)
+        buf_printf(out, "%.*s-%.*s-1", STR_ARG(project), STR_ARG(service));
+    else
+        buf_append(out, project);
+}
+
 static void upstream_write(const struct model *model, uint32_t gateway, const struct model_service *service, uint32_t host, struct buf *out)
 {
     const struct model_prefixes *addresses = model_instance_addresses(model, service, host);
     switch (service->where) {
-    case MODEL_WHERE_CONTAINER: buf_printf(out, " %.*s:%u", STR_ARG(service->place.text), service->port); break;
+    case MODEL_WHERE_CONTAINER:
+        buf_append_char(out, ' ');
+        container_write(service->place.text, out);
+        buf_printf(out, ":%u", service->port);
+        break;
     case MODEL_WHERE_UNIX:
         buf_append_char(out, ' ');
         value_write(out, "unix/", service->place.text);

@@ -83,7 +83,7 @@ CHANGES = [
     ("iphone", "roc:22", "grant", ['- { from: iphone, to: "roc:22" }']),
     ("macbook", "roc:udp/60001", "to", ['"robin:22", "roc:udp/60001"]']),
     ("ai", "grafana", "to", ["to: [registry, mcp-*, grafana], over: agents"]),
-    ("robin", "notes-db", "grant", ["notes-db:   { host: roc, container: notes-db, port: 5432 }", "- { from: robin, to: notes-db, over: agents }"]),
+    ("robin", "notes-db", "grant", ["notes-db:   { host: roc, container: notes/db, port: 5432 }", "- { from: robin, to: notes-db, over: agents }"]),
     ("100.64.0.77", "roc:22", "grant", ['newcomer: { segment: prod, address: "100.64.0.77" }', '- { from: newcomer, to: "roc:22" }']),
 ]
 

@@ -69,7 +69,8 @@ class World:
                     containers[s["container"]] = f"127.1.0.{len(containers) + 1}"
                     listening.append([containers[s["container"]], s["port"], f"{name}@{host}"])
         with open(os.path.join(directory, "hosts"), "w", encoding="ascii") as file:
-            file.writelines(f"{address} {name}\n" for name, address in containers.items())
+            for name, address in containers.items():
+                file.write(f"{address} {name.replace('/', '-') + '-1' if '/' in name else name}\n")
         self.run("mount", "--bind", os.path.join(directory, "hosts"), "/etc/hosts")
         self.run("ip", "link", "set", "lo", "up")
         for host in DECLARATION["hosts"].values():

@@ -65,7 +65,7 @@ class Lab:
         return self.command("down", "-n", self.name)
 
     def exec(self, host, *command, timeout_s=60):
-        """A command on that host (or HOST/CONTAINER) as a CompletedProcess with text."""
+        """A command on that host (or HOST/CONTAINER, HOST/PROJECT/SERVICE) as a CompletedProcess with text."""
         return self.command("exec", "-n", self.name, host, "--", *command, timeout_s=timeout_s)
 
     def status(self):

@@ -271,11 +271,11 @@ def test_no_container_port_is_published_on_its_host(lab):
 
 
 def test_containers_do_not_reach_each_other_nor_out(lab):
-    links = [line.split(": ")[1] for line in lab.exec("roc/grafana", "ip", "-o", "link").stdout.splitlines()]
+    links = [line.split(": ")[1] for line in lab.exec("roc/monitoring/grafana", "ip", "-o", "link").stdout.splitlines()]
     assert links == ["lo"]
     for address, port in (("100.64.0.1", 443), ("100.64.0.3", 9000), ("192.168.1.10", 443), ("fd7a:115c:a1e0::1", 443)):
-        assert lab.port("roc/grafana", address, port).split()[0] in ("refused", "nothing-listens"), address
-    assert "grafana" in lab.curl("roc/grafana", "http://127.0.0.1:3000/").stdout
+        assert lab.port("roc/monitoring/grafana", address, port).split()[0] in ("refused", "nothing-listens"), address
+    assert "grafana" in lab.curl("roc/monitoring/grafana", "http://127.0.0.1:3000/").stdout
 
 
 def test_service_in_a_container_does_not_take_the_gateway_for_localhost(lab):
