@@ -222,7 +222,7 @@ static bool reaches_host_ports(const struct observe_engine *engine, const struct
         return true;
     for (uint32_t i = 0; i < container->n_endpoints; i++) {
         const struct docker_network *network = observe_endpoint_network(engine, &container->endpoints[i]);
-        if (network && !network->is_internal)
+        if (network && !network->is_internal && !str_equal(network->driver, STR("null")))
             return true;
     }
     return false;
