@@ -4,7 +4,5 @@
 #include "model/model.h"
 #include "observe/findings.h"
 
-/* The declared host that --host or this machine's name says. False: a message was printed. */
-bool cli_audit_host_find(const struct model *model, const char *host, uint32_t *ret) must_check;
-/* Takes out of findings what the declaration gives, adds what it says in vain, and sorts. 0 or a negative errno. */
+/* Takes out of findings what the declaration gives on this host, adds what it says in vain, and sorts. 0 or a negative errno. */
 int cli_audit_declared(const struct model *model, uint32_t host, struct observe_engine *engine, struct findings *findings) must_check;

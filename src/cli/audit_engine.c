@@ -8,6 +8,7 @@
 
 #include "cli/audit_declared.h"
 #include "cli/files.h"
+#include "cli/here.h"
 #include "cli/paragraph.h"
 
 enum { LABEL_COLUMN = 4, TEXT_COLUMN = 12, SHOWN_MAX = 200 };
@@ -298,7 +299,7 @@ int cli_audit_engine(const struct audit_engine *given, struct buf *out)
     cleanup_findings struct findings findings = { 0 };
     uint32_t host = MODEL_NONE;
     char name[HOST_NAME_MAX + 1] = "HOST";
-    if (given->model && !cli_audit_host_find(given->model, given->host, &host))
+    if (given->model && (host = cli_host_here("audit", given->model, given->host)) == MODEL_NONE)
         return CLI_UNKNOWN;
     if (!cli_engine_load("audit", given->source, &engine))
         return CLI_UNKNOWN;

@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "cli/audit_declared.h"
 #include "cli/cli.h"
 #include "cli/files.h"
+#include "cli/here.h"
 #include "observe/nftables.h"
 
 enum { INTERFACES_MAX = 256, NAME_SIZE = 16 };
@@ -98,7 +98,8 @@ static int relations_read(const struct audit_given *given, bool by_lan, struct r
     uint32_t host;
     buf_init(&listing, OBSERVE_NFTABLES_MAX);
     buf_init(&own, RELATION_MEMORY_MAX);
-    if (!cli_audit_host_find(given->model, given->host, &host))
+    host = cli_host_here("audit", given->model, given->host);
+    if (host == MODEL_NONE)
         return CLI_UNKNOWN;
     str_copy(name + strlen(name), sizeof name - strlen(name), given->model->hosts[host].name.text);
     int r = render_nftables_filter(given->model, host, &given->nftables, &rendered, err);

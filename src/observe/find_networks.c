@@ -139,7 +139,8 @@ static void find_project(struct finding_search *search, const struct docker_netw
     finding->who = finding_text(search, "each of these the others: %.*s; no depends_on is between %.*s", STR_ARG(members_text(search, members)),
                                 STR_ARG(pairs));
     finding->why = STR("Compose puts all services of a project on one network, whether they need each other or not");
-    finding_line_add(search, finding, FINDING_TEXT, "postern render compose %.*s writes an override file with the networks that each needs", STR_ARG(first->project));
+    finding_line_add(search, finding, FINDING_TEXT, "postern render compose %.*s writes an override file with the networks that each needs",
+                     STR_ARG(first->project));
 }
 
 /* macvlan, ipvlan: past the host's rules altogether. */

@@ -15,7 +15,7 @@ static const char *const kind_texts[FINDING_N_KINDS] = {
     [FINDING_HOST_NETWORK] = "host-network", [FINDING_PUBLISHED] = "published", [FINDING_PUBLISHED_AT] = "published-at-address",
     [FINDING_PUBLISHED_LOOPBACK] = "published-on-loopback", [FINDING_OWN_ADDRESS] = "own-lan-address", [FINDING_ROUTED] = "routed-network",
     [FINDING_SHARED_NETWORK] = "shared-network", [FINDING_PROJECT_NETWORK] = "project-network", [FINDING_HOST_REACHED] = "host-reached",
-    [FINDING_ROOTLESS] = "rootless",
+    [FINDING_ROOTLESS] = "rootless", [FINDING_ABSENT] = "absent", [FINDING_SILENT] = "silent", [FINDING_UNDECLARED] = "undeclared",
 };
 
 const char *finding_severity_text(enum finding_severity severity)
@@ -262,9 +262,14 @@ int findings_find(struct observe_engine *engine, struct str gateway, struct find
     }
     finding_search_networks(&search);
     finding_search_host(&search);
-    if (ret->error == 0)
-        qsort(ret->items.ptr, findings_n(ret), sizeof(struct finding), finding_compare);
+    findings_sort(ret);
     return ret->error;
+}
+
+void findings_sort(struct findings *findings)
+{
+    if (findings->items.len)
+        qsort(findings->items.ptr, findings_n(findings), sizeof(struct finding), finding_compare);
 }
 
 void findings_deinit(struct findings *findings)

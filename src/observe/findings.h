@@ -31,6 +31,9 @@ enum finding_kind {
     FINDING_PROJECT_NETWORK, /* one project's */
     FINDING_HOST_REACHED,  /* what the host listens on, from containers */
     FINDING_ROOTLESS,
+    FINDING_ABSENT,        /* declared, and not there */
+    FINDING_SILENT,        /* declared, and nobody listens there */
+    FINDING_UNDECLARED,    /* containers that no service names */
     FINDING_N_KINDS,
 };
 
@@ -66,6 +69,8 @@ enum { FINDINGS_MEMORY_MAX = 64 << 20 };
  * 0, -ENOMEM, -E2BIG. Release them with findings_deinit, also after a failure. */
 int findings_find(struct observe_engine *engine, struct str gateway, struct findings *ret) must_check;
 void findings_deinit(struct findings *findings);
+/* Puts the worst first again, after more were added. */
+void findings_sort(struct findings *findings);
 #define cleanup_findings cleanup(findings_deinit)
 
 static inline uint32_t findings_n(const struct findings *findings)
