@@ -102,7 +102,7 @@ void fill_docker(struct reader *r)
         for (uint32_t k = 0; service->where == MODEL_WHERE_CONTAINER && k < service->hosts.n; k++) {
             struct model_text *socket = &model->hosts[service->hosts.items[k]].docker;
             if (socket->at.line == 0)
-                socket->text = STR("/run/docker.sock");
+                socket->text = STR(MODEL_DOCKER_SOCKET);
         }
     }
 }

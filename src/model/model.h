@@ -12,6 +12,7 @@
 #include "base/str.h"
 
 #define MODEL_NONE UINT32_MAX
+#define MODEL_DOCKER_SOCKET "/run/docker.sock"
 
 struct model_place {
     uint32_t line, column; /* from 1; line 0: no place */
@@ -112,6 +113,7 @@ struct model_service {
     struct str tls_ca_file;           /* "" : the system's */
     struct str tls_pin;               /* base64 SHA-256 of the SubjectPublicKeyInfo; "" : none */
     bool tls_insecure;
+    bool is_offered;                  /* not declared: a container offers it by label (policy/offers.h); only grants with labelled match it */
 };
 
 /* A Compose project: what is enforced between its containers and everything else. One that isn't listed is observed and open inside. */

@@ -6,6 +6,8 @@
 
 #include "policy/compiler.h"
 
+enum { REFUSED_NAME_MAX = 300, REFUSED_MAX = 2 * (OFFERS_MAX + 1) * (6 * 2 * REFUSED_NAME_MAX + 500) };
+
 int compiler_refuse(const struct compiler *c, struct model_place at, const char *format, ...)
 {
     char text[400];
@@ -241,24 +243,51 @@ static int check_input(const struct compiler *c)
     return 0;
 }
 
+static int report_refused(const struct compile_input *input, const struct offers *offers, struct buf *out)
+{
+    for (uint32_t i = 0; i < input->n_offers && i <= OFFERS_MAX; i++) /* the first past them says it for all */
+        if (!offers->verdicts[i].is_taken) {
+            buf_append_json(out, str_first(input->offers[i].name, REFUSED_NAME_MAX));
+            buf_append(out, STR(" of container "));
+            buf_append_json(out, str_first(input->offers[i].reference, REFUSED_NAME_MAX));
+            buf_printf(out, ": %.*s\n", STR_ARG(offers->verdicts[i].why));
+        }
+    return out->error;
+}
+
+static int compile(struct compiler *c, struct compile_output *out)
+{
+    int r = grants_init(&c->grants, c->model);
+    if (r < 0)
+        return r;
+    r = containers_init(&c->containers, c->model);
+    if (r == 0)
+        r = build_blocks(c, out);
+    containers_deinit(&c->containers);
+    grants_deinit(&c->grants);
+    return r;
+}
+
 int compile_model(const struct compile_input *input, struct compile_output *ret, struct error *err)
 {
     struct compiler c = { .input = input, .model = input->model, .err = err, .file = last_component(input->model->file) };
     struct compile_output out = { 0 };
+    cleanup_offers struct offers offers = { 0 };
     int r = check_input(&c);
     if (r < 0)
         return r;
+    buf_init(&out.refused, REFUSED_MAX);
     for (uint32_t i = 0; i < c.model->n_surfaces; i++)
         c.served |= (uint64_t)serves(&c.model->surfaces[i], input->gateway) << i;
-    arena_init(&c.arena, 0);
-    r = grants_init(&c.grants, c.model);
-    if (r == 0) {
-        r = containers_init(&c.containers, c.model);
+    if (input->n_offers) {
+        r = offers_init(&offers, input->model, input->gateway, input->offers, input->n_offers);
+        c.model = &offers.model;
         if (r == 0)
-            r = build_blocks(&c, &out);
-        containers_deinit(&c.containers);
-        grants_deinit(&c.grants);
+            r = report_refused(input, &offers, &out.refused);
     }
+    arena_init(&c.arena, 0);
+    if (r == 0)
+        r = compile(&c, &out);
     if (r == -E2BIG) {
         error_set(err, "%.*s: too large: a compiled part would pass %d MiB", STR_ARG(c.file), BLOCK_SIZE_MAX >> 20);
         r = -EINVAL;
@@ -280,5 +309,6 @@ void compile_output_deinit(struct compile_output *output)
     free(output->docker.data);
     for (uint32_t i = 0; i < IMAGE_VIEWS_MAX; i++)
         free(output->views[i].data);
+    buf_deinit(&output->refused);
     *output = (struct compile_output){ 0 };
 }

@@ -5,12 +5,15 @@
 #include "base/error.h"
 #include "model/model.h"
 #include "policy/image.h"
+#include "policy/offers.h"
 
 struct compile_input {
     const struct model *model;
     uint32_t gateway;                 /* index of the host this gateway is */
     uint64_t generation;
     struct str revision;              /* hex digest of the file */
+    const struct offer *offers;       /* what containers of this host offer by label; what isn't taken is reported, and ends nothing */
+    uint32_t n_offers;
     struct str container_directory;   /* a directory with one network namespace per container name; empty: the docker role finds them */
     /* The PEM text of a CA file ("" is the system's); called for services with protocol https that need one. NULL: none is available.
      * *ret_pem is borrowed until compile_model returns; each path is asked for once. */
@@ -32,6 +35,7 @@ struct compile_output {
     /* By surface number, the direct ports last; data NULL for a surface this gateway doesn't serve, and where no direct port is relayed. */
     struct compile_block views[IMAGE_VIEWS_MAX];
     uint32_t n_views;                 /* of surfaces */
+    struct buf refused;               /* a line for each offer that isn't taken: "NAME" of container "REFERENCE": why */
 };
 
 /* 0; -ENOMEM; -EINVAL with err when the model cannot be served by this gateway (e.g. the host is no gateway). *ret is set on success only. */

@@ -63,14 +63,18 @@ int compiler_build_docker(struct compiler *c, struct compile_block *ret)
         if (flags)
             wanted[n++] = (struct wanted){ { .number = image_container_number(m->services[i].place.text), .flags = flags }, i };
     }
-    if (n == 0)
+    bool wants_offers = false;
+    for (uint32_t i = 0; i < m->n_grants; i++)
+        wants_offers |= m->grants[i].labelled && c->grants.grant_surfaces[i] & c->served;
+    if (n == 0 && !wants_offers)
         return 0;
     cleanup_block struct block block;
     block_init(&block, IMAGE_DOCKER);
     int r = add_containers(c, &block, wanted, n);
     if (r < 0)
         return r;
-    struct image_engine engine = { .socket = block_text(&block, m->hosts[c->input->gateway].docker.text) };
+    struct str socket = m->hosts[c->input->gateway].docker.text;
+    struct image_engine engine = { .socket = block_text(&block, socket.len ? socket : STR(MODEL_DOCKER_SOCKET)), .wants_offers = wants_offers };
     block_add(&block, IMAGE_ENGINE, &engine);
     return block_finish(&block, c->input->generation, c->input->revision, ret);
 }

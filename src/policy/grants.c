@@ -125,12 +125,12 @@ static uint32_t first_at_least(const struct name_order *names, uint32_t n, struc
 }
 
 /* Only names that start with what is before the first '*' can match: a run of the sorted names. */
-static int match_pattern(struct grants *g, const struct pattern_names *names, struct str pattern, struct model_indexes *ret)
+static int match_pattern(struct grants *g, const struct pattern_names *names, struct str pattern, bool labelled, struct model_indexes *ret)
 {
     struct str prefix = str_first(pattern, str_find_char(pattern, '*'));
     uint32_t first = first_at_least(names->items, names->n, prefix), n = 0;
     for (uint32_t i = first; i < names->n && str_starts_with(names->items[i].name, prefix); i++)
-        if (str_match_wildcard(pattern, names->items[i].name))
+        if ((labelled || !g->model->services[names->items[i].service].is_offered) && str_match_wildcard(pattern, names->items[i].name))
             names->matched[n++] = names->items[i].service;
     uint32_t *items = arena_array(&g->arena, n, uint32_t);
     if (!items)
@@ -157,7 +157,7 @@ static int sort_web_services(struct grants *g, struct pattern_names *ret)
     return 0;
 }
 
-static int expand_pattern(struct grants *g, const struct pattern_names *names, struct table *seen, struct str pattern, uint32_t at)
+static int expand_pattern(struct grants *g, const struct pattern_names *names, struct table *seen, struct str pattern, bool labelled, uint32_t at)
 {
     uint32_t before;
     int r = table_add(seen, pattern, at, &before);
@@ -165,13 +165,13 @@ static int expand_pattern(struct grants *g, const struct pattern_names *names, s
         g->targets[at] = g->targets[before];
         return 0;
     }
-    return r < 0 ? r : match_pattern(g, names, pattern, &g->targets[at]);
+    return r < 0 ? r : match_pattern(g, names, pattern, labelled, &g->targets[at]);
 }
 
 static int expand_targets(struct grants *g)
 {
     const struct model *m = g->model;
-    cleanup_table struct table seen = { 0 };
+    cleanup_table struct table seen = { 0 }, seen_labelled = { 0 };
     struct pattern_names names;
     uint32_t n_targets = 0;
     int r = sort_web_services(g, &names);
@@ -185,12 +185,13 @@ static int expand_targets(struct grants *g)
         return -ENOMEM;
     uint32_t at = 0;
     for (uint32_t i = 0; i < m->n_grants; i++) {
+        bool labelled = m->grants[i].labelled;
         g->first_target[i] = at;
         for (uint32_t k = 0; k < m->grants[i].n_to; k++, at++) {
             struct model_target *target = &m->grants[i].to[k];
             if (target->kind == MODEL_TARGET_SERVICE)
                 g->targets[at] = (struct model_indexes){ &target->service, 1 };
-            else if (target->kind == MODEL_TARGET_PATTERN && (r = expand_pattern(g, &names, &seen, target->pattern, at)) < 0)
+            else if (target->kind == MODEL_TARGET_PATTERN && (r = expand_pattern(g, &names, labelled ? &seen_labelled : &seen, target->pattern, labelled, at)) < 0)
                 return r;
         }
     }

@@ -59,7 +59,7 @@ static bool is_to(const struct model *model, const struct model_grant *grant, ui
         if (t->kind == MODEL_TARGET_SERVICE && t->service == service)
             return true;
         if (t->kind == MODEL_TARGET_PATTERN && str_match_wildcard(t->pattern, model->services[service].name.text))
-            return true;
+            return grant->labelled || !model->services[service].is_offered;
     }
     return false;
 }
