@@ -126,12 +126,19 @@ static void dial_take(struct broker_dialer *dialer, struct broker_dial *dial, in
     dial_finish(dialer, dial, 0, fd);
 }
 
-/* Everything was tried. A container that has just started may not listen yet; what it has for addresses is looked up again next time. */
+static void dial_container(struct broker_dialer *dialer, struct broker_dial *dial, int64_t now_ms, struct error *err);
+
+/* Everything was tried. A container that has just started may not listen yet; one that was taken off a network has other addresses. */
 static void dial_fail(struct broker_dialer *dialer, struct broker_dial *dial, int64_t now_ms)
 {
     struct broker_container *container = dial->kind == IMAGE_TARGET_CONTAINER ? broker_container_find(&dialer->containers, dial->container) : NULL;
     if (container && container->state == CONTAINER_HERE) {
         container->space.routes_ms = 0;
+        if (dial->finds_routes && !dial->found_again && dial->status != -ECONNREFUSED) {
+            dial->found_again = true;
+            dial_container(dialer, dial, now_ms, NULL);
+            return;
+        }
         if (dial->status == -ECONNREFUSED && now_ms < container->patient_until_ms && now_ms + DIAL_STARTING_RETRY_MS < dial->limit_ms) {
             dial->n_tried = 0;
             dial->next_ms = now_ms + DIAL_STARTING_RETRY_MS;
@@ -259,7 +266,7 @@ void dial_start(struct broker_dialer *dialer, struct broker_dial *dial, const st
     dial->port = target->port;
     dial->identity = target->identity;
     dial->container = target->container;
-    dial->finds_routes = false;
+    dial->finds_routes = dial->found_again = false;
     dial->limit_ms = now_ms + DIAL_LIMIT_MS;
     dial->next_ms = INT64_MAX;
     dial->n_routes = dial->n_tried = dial->n_under_way = 0;

@@ -40,6 +40,7 @@ struct broker_dial {
     uint32_t kind;              /* enum image_target_kind */
     uint16_t port;
     uint64_t container;         /* CONTAINER: its number */
+    bool found_again;           /* its addresses were looked up a second time */
     bool finds_routes;          /* the namespace's own addresses, from these sources: */
     struct address sources[2];
     unsigned n_routes, n_tried, n_under_way;

@@ -63,6 +63,9 @@ static void on_gone(struct broker *broker, const struct ipc_docker_gone *message
     struct broker_container *container = broker_container_find(&broker->dialer.containers, message->number);
     if (!container || container->epoch > message->epoch)
         return;
+    /* A docker role that has no engine to ask knows nothing against what its predecessor gave. */
+    if (message->why == IPC_DOCKER_AWAY && broker_container_is_alive(container))
+        return;
     broker_container_leave(&broker->dialer.containers, container, message->why == IPC_DOCKER_ENDED, now_ms);
     tell_dials(broker, message->number, now_ms);
 }

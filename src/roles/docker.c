@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
@@ -35,7 +36,7 @@ static const struct confine_syscall asking[] = {
     CONFINE_ALLOW(connect),
     CONFINE_ALLOW_IF(sendto, { 4, CONFINE_EQUAL, 0 }), CONFINE_ALLOW_IF(recvfrom, { 4, CONFINE_EQUAL, 0 }),
     CONFINE_ALLOW_IF(openat, { 2, CONFINE_MASKED, 0, O_ACCMODE | O_CREAT | O_TRUNC }),
-    CONFINE_ALLOW(fstatfs),
+    CONFINE_ALLOW(fstatfs), CONFINE_ALLOW(newfstatat), CONFINE_ALLOW(getegid),
     CONFINE_ALLOW(pidfd_open),
 };
 static const struct confine_syscalls asking_calls = CONFINE_GROUP(asking);
@@ -212,12 +213,33 @@ static void due_fired(struct io_timer *timer)
 
 /* ---- start ---- */
 
-/* The socket's group may connect to it: that group this role has, and no right beyond. Read as root, before it is given up; where no engine
- * is yet, it will be of the group that Debian's has. */
+/* The group that packages of the engine make for its socket; 0: there is none. */
+static uint32_t usual_group(void)
+{
+    FILE *groups = fopen("/etc/group", "re");
+    char line[1024];
+    uint64_t gid = 0;
+    while (groups && gid == 0 && fgets(line, sizeof line, groups)) {
+        struct str rest = str_of(line), name = str_split(&rest, ':');
+        str_split(&rest, ':');
+        if (str_equal(name, STR("docker")) && !str_to_u64(str_split(&rest, ':'), UINT32_MAX - 1, &gid))
+            break;
+    }
+    if (groups)
+        fclose(groups);
+    return (uint32_t)gid;
+}
+
+/* Who is of the socket's group may connect to it: this role is of that group, and has no right beyond. Looked at as root, before that is given
+ * up; where no engine is yet, its socket will likely be of the usual group. */
 static void choose_group(struct docker *docker)
 {
     struct stat st;
-    if (stat(docker->socket_path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_mode & S_IWGRP)
+    if (docker->role.start.uid == 0)
+        return;
+    if (stat(docker->socket_path, &st) < 0)
+        docker->role.start.gid = usual_group() ? usual_group() : docker->role.start.gid;
+    else if (S_ISSOCK(st.st_mode) && st.st_mode & S_IWGRP)
         docker->role.start.gid = st.st_gid;
 }
 

@@ -111,7 +111,6 @@ struct docker {
     struct io_timer due;               /* the next look that has to wait */
     uint64_t epoch;
     struct docker_board *board;
-    uint32_t uid_of_socket;
 };
 
 /* ---- names ---- */

@@ -3,7 +3,10 @@
  * Three connections: one streams events, one lists, one asks about single containers, so that a long list keeps nobody waiting. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/table.h"
@@ -126,10 +129,25 @@ static bool events_piece(struct docker_question *question, struct str piece)
     return true;
 }
 
+/* A socket that came after this process, of another group than its own: only a new start, as root at first, can be of that group. Not at
+ * once, for the socket may be new and its owner not done with it. */
+static void start_again_for_group(const struct docker *docker)
+{
+    struct stat st;
+    if (docker->role.start.uid == 0 || docker->engine.wait_ms < 8 * DOCKER_RETRY_FIRST_MS || stat(docker->socket_path, &st) < 0)
+        return;
+    if (!S_ISSOCK(st.st_mode) || !(st.st_mode & S_IWGRP) || st.st_gid == getegid())
+        return;
+    log_warning("%s is of group %u by now: starting again to be of it, too", docker->socket_path, (unsigned)st.st_gid);
+    exit(EXIT_FAILURE);
+}
+
 static void events_done(struct docker_question *question, int r, const struct docker_response *response, const struct error *err)
 {
     struct docker *docker = container_of(question, struct docker, engine.events_question);
     char message[DOCKER_MESSAGE_SIZE];
+    if (r == -EACCES)
+        start_again_for_group(docker);
     if (r < 0)
         docker_engine_lost(docker, err);
     else if (response->status == 200)
@@ -292,7 +310,9 @@ void docker_engine_try(struct docker *docker)
 
 static void retry(struct io_timer *timer)
 {
-    docker_engine_try(container_of(timer, struct docker, engine.retry));
+    struct docker *docker = container_of(timer, struct docker, engine.retry);
+    docker->engine.tried_ms = 0; /* its own wait is the one that counts */
+    docker_engine_try(docker);
 }
 
 int docker_engine_init(struct docker *docker)

@@ -18,7 +18,7 @@
 #include "roles/worker_profile.h"
 #include "tls/chains.h"
 
-enum { SURVIVED = 42, WORKED = 43, TARGETS_TRIED = 8, GENERATIONS_TRIED = 3 };
+enum { SURVIVED = 42, WORKED = 43, TARGETS_TRIED = 8, GENERATIONS_TRIED = 3, FIRST_OF_ONE_TARGET = 3 };
 
 static void wait_readable(int fd)
 {
@@ -94,10 +94,28 @@ static int run_attempt(struct role *role, const char *name)
 
 /* ---- asking, with a real parent, keeper and broker ---- */
 
-static void ask_broker(int broker, uint64_t generation)
+/* Who is at the other end of what the broker gave. */
+static void ask_instance(uint32_t surface, int fd)
+{
+    static const char question[] = "GET /hostile HTTP/1.0\r\nhost: hostile\r\n\r\n";
+    char answer[2048];
+    ssize_t n;
+    if (write(fd, question, sizeof question - 1) < 0)
+        return;
+    wait_readable(fd);
+    while ((n = read(fd, answer, sizeof answer - 1)) > 0) {
+        answer[n] = '\0';
+        char *name = strstr(answer, "\"name\"");
+        if (name)
+            log_info("hostile: surface %u reached %.40s", (unsigned)surface, name);
+        wait_readable(fd);
+    }
+}
+
+static void ask_broker(int broker, uint64_t generation, uint32_t surface, uint32_t first, uint32_t end)
 {
     for (uint64_t g = generation; g < generation + GENERATIONS_TRIED; g++)
-        for (uint32_t target = 0; target < TARGETS_TRIED; target++) {
+        for (uint32_t target = first; target < end; target++) {
             struct ipc_dial dial = { .header = IPC_HEADER(IPC_BROKER_DIAL, dial), .id = g * 100 + target, .generation = g, .target = target };
             struct ipc_buffer buffer;
             int fds[IPC_FDS_MAX];
@@ -110,6 +128,8 @@ static void ask_broker(int broker, uint64_t generation)
             int r = ipc_receive_from(broker, IPC_ROLE_BROKER, IPC_ROLE_WORKER, &buffer, fds, &n);
             int status = r < 0 ? r : ((const struct ipc_dial_answer *)(const void *)&buffer)->status;
             log_info("hostile: dial generation %+d target %u: %s", (int)(g - generation), (unsigned)target, n ? "a socket" : strerror(-status));
+            if (n)
+                ask_instance(surface, fds[0]);
             for (size_t i = 0; i < n; i++)
                 close(fds[i]);
             if (r < 0)
@@ -172,7 +192,12 @@ static void ask_all(struct role *role, int keeper, int broker)
     struct ipc_sign sign = { .header = IPC_HEADER(IPC_KEEPER_SIGN, sign), .certificate = first_certificate(keeper) };
     /* Each ends with its first forbidden ask, so each worker of the surface tries another. */
     if (role->start.worker == 0)
-        ask_broker(broker, role->start.generation);
+        ask_broker(broker, role->start.generation, role->start.surface, 0, TARGETS_TRIED);
+    if (role->start.worker >= FIRST_OF_ONE_TARGET)
+        ask_broker(broker, role->start.generation, role->start.surface, role->start.worker - FIRST_OF_ONE_TARGET,
+                   role->start.worker - FIRST_OF_ONE_TARGET + 1);
+    if (role->start.worker >= FIRST_OF_ONE_TARGET)
+        return;
     for (uint32_t scheme = IPC_SIGN_ECDSA_SHA256; scheme <= IPC_SIGN_RSA_PKCS1_SHA256; scheme++) {
         sign.scheme = scheme;
         sign.length = sizeof certificate_request;

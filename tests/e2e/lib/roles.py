@@ -71,7 +71,7 @@ def role_directory(directory, **replaced):
     """A copy of the build's roles, with programs in the place of some: keeper="/bin/false"."""
     path = os.path.join(directory, "roles")
     os.makedirs(path, exist_ok=True)
-    for role in (*ROLES, "parent", "compiler"):
+    for role in (*ROLES, "docker", "parent", "compiler"):
         target = os.path.join(path, f"postern-{role}")
         if os.path.exists(target):
             os.unlink(target)
