@@ -117,6 +117,12 @@ bool address_from_sockaddr(const struct sockaddr *sa, struct address *ret)
     return false;
 }
 
+uint16_t address_sockaddr_port(const struct sockaddr *sa)
+{
+    return ntohs(sa->sa_family == AF_INET ? ((const struct sockaddr_in *)(const void *)sa)->sin_port
+                                          : ((const struct sockaddr_in6 *)(const void *)sa)->sin6_port);
+}
+
 socklen_t address_to_sockaddr(const struct address *address, uint16_t port, struct sockaddr_storage *ret)
 {
     memset(ret, 0, sizeof *ret);

@@ -69,6 +69,8 @@ const char *address_format(const struct address *address, char text[static ADDRE
 const char *address_prefix_format(const struct address_prefix *prefix, char text[static ADDRESS_PREFIX_TEXT_SIZE]);
 /* The address of an AF_INET or AF_INET6 socket address. False for other families. */
 bool address_from_sockaddr(const struct sockaddr *sa, struct address *ret) must_check;
+/* The port of one of these two families. */
+uint16_t address_sockaddr_port(const struct sockaddr *sa);
 /* A socket address of the right family; returns its length. port in host order. */
 socklen_t address_to_sockaddr(const struct address *address, uint16_t port, struct sockaddr_storage *ret);
 uint64_t address_hash(const struct address *address);

@@ -4,6 +4,8 @@
 
 enum {
     UIDS_BASE = 60900,     /* the first; postern run --uid-base moves all of them */
-    UIDS_OF_WORKERS = 16,  /* from the first on, one per surface */
-    UIDS_N = 80,
+    UIDS_OF_WORKERS = 16,  /* from the first on, one per surface: 64 */
+    UIDS_OF_RELAY = 80,    /* of direct ports, and the porter of their UDP: firewalls take both for workers */
+    UIDS_OF_PORTER = 81,
+    UIDS_N = 82,
 };

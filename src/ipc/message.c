@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define ROLE(name) (1U << IPC_ROLE_##name)
-#define ANY_WITH_IMAGE (ROLE(KEEPER) | ROLE(BROKER) | ROLE(WATCHER) | ROLE(WORKER) | ROLE(DOCKER))
+#define ANY_WITH_IMAGE (ROLE(KEEPER) | ROLE(BROKER) | ROLE(WATCHER) | ROLE(WORKER) | ROLE(DOCKER) | ROLE(RELAY) | ROLE(PORTER))
 #define ANY_CHILD (ANY_WITH_IMAGE | ROLE(LOGGER) | ROLE(COMPILER))
 
 /* A second route of the same type (forwarding) has its own line. */
@@ -27,8 +27,8 @@ static const struct ipc_rule rules[] = {
     RULE(IPC_PARENT_IMAGE, ipc_image, 1, 1, { ROLE(PARENT), ANY_WITH_IMAGE }),
     RULE(IPC_PARENT_CHANNEL_LOST, ipc_channel, 0, 0, { ROLE(PARENT), ANY_WITH_IMAGE | ROLE(LOGGER) }),
     RULE(IPC_PARENT_CHANNEL, ipc_channel, 1, 1, { ROLE(PARENT), ANY_WITH_IMAGE | ROLE(LOGGER) }),
-    RULE(IPC_PARENT_LISTENER, ipc_listener, 0, 1, { ROLE(PARENT), ROLE(WORKER) | ROLE(LOGGER) | ROLE(WATCHER) | ROLE(PARENT) }),
-    RULE(IPC_PARENT_DRAIN, ipc_drain, 0, 0, { ROLE(PARENT), ROLE(WORKER) }),
+    RULE(IPC_PARENT_LISTENER, ipc_listener, 0, 1, { ROLE(PARENT), ROLE(WORKER) | ROLE(RELAY) | ROLE(PORTER) | ROLE(LOGGER) | ROLE(WATCHER) | ROLE(PARENT) }),
+    RULE(IPC_PARENT_DRAIN, ipc_drain, 0, 0, { ROLE(PARENT), ROLE(WORKER) | ROLE(RELAY) }),
     RULE(IPC_PARENT_METRICS_PAGE, ipc_metrics_page, 1, 1, { ROLE(PARENT), ROLE(WATCHER) }),
     RULE(IPC_PARENT_ROLE_STATE, ipc_role_state, 0, 0, { ROLE(PARENT), ROLE(WATCHER) }),
     RULE(IPC_PARENT_RELOAD_RESULT, ipc_reload_result, 0, 1, { ROLE(PARENT), ROLE(WATCHER) }),
@@ -39,7 +39,7 @@ static const struct ipc_rule rules[] = {
     RULE(IPC_PARENT_GUEST, ipc_guest, 0, 0, { ROLE(PARENT), ROLE(WORKER) }),
     RULE(IPC_ROLE_READY, ipc_ready, 0, 0, { ANY_CHILD | ROLE(PARENT), ROLE(PARENT) }),
     RULE(IPC_ROLE_IMAGE_TAKEN, ipc_image, 0, 0, { ANY_WITH_IMAGE, ROLE(PARENT) }),
-    RULE(IPC_ROLE_DRAINED, ipc_drain, 0, 0, { ROLE(WORKER), ROLE(PARENT) }),
+    RULE(IPC_ROLE_DRAINED, ipc_drain, 0, 0, { ROLE(WORKER) | ROLE(RELAY), ROLE(PARENT) }),
     RULE(IPC_WATCHER_RELOAD, ipc_reload, 0, 0, { ROLE(WATCHER), ROLE(PARENT) }),
     RULE(IPC_COMPILER_BLOCK, ipc_block, 1, 1, { ROLE(COMPILER), ROLE(PARENT) }),
     RULE(IPC_COMPILER_DONE, ipc_compiler_done, 0, 1, { ROLE(COMPILER), ROLE(PARENT) }),
@@ -49,8 +49,10 @@ static const struct ipc_rule rules[] = {
     RULE(IPC_KEEPER_CERTIFICATES, ipc_certificates, 1, 1, { ROLE(KEEPER), ROLE(WORKER) }),
     RULE(IPC_KEEPER_TICKET_KEYS, ipc_ticket_keys, 0, 0, { ROLE(KEEPER), ROLE(WORKER) }),
     RULE(IPC_KEEPER_STATE, ipc_certificate_state, 0, 0, { ROLE(KEEPER), ROLE(PARENT) }, { ROLE(PARENT), ROLE(WATCHER) }),
-    RULE(IPC_BROKER_DIAL, ipc_dial, 0, 0, { ROLE(WORKER), ROLE(BROKER) }),
-    RULE(IPC_BROKER_DIAL_ANSWER, ipc_dial_answer, 0, 1, { ROLE(BROKER), ROLE(WORKER) }),
+    RULE(IPC_BROKER_DIAL, ipc_dial, 0, 0, { ROLE(WORKER) | ROLE(RELAY), ROLE(BROKER) }),
+    RULE(IPC_BROKER_DIAL_ANSWER, ipc_dial_answer, 0, 1, { ROLE(BROKER), ROLE(WORKER) | ROLE(RELAY) }),
+    RULE(IPC_PORTER_FLOW, ipc_flow, 0, 2, { ROLE(PORTER), ROLE(RELAY) }),
+    RULE(IPC_PORTER_REFUSED, ipc_flow_refused, 0, 0, { ROLE(PORTER), ROLE(RELAY) }),
     RULE(IPC_DOCKER_NAMESPACE, ipc_docker_namespace, 2, 2, { ROLE(DOCKER), ROLE(BROKER) }),
     RULE(IPC_DOCKER_GONE, ipc_docker_gone, 0, 0, { ROLE(DOCKER), ROLE(BROKER) }),
     RULE(IPC_DOCKER_GUEST, ipc_guest, 0, 1, { ROLE(DOCKER), ROLE(PARENT) }),
@@ -65,7 +67,7 @@ static const struct ipc_rule *rule_of(unsigned type)
 
 const char *ipc_role_name(enum ipc_role role)
 {
-    static const char *const names[IPC_ROLE_COUNT] = { "parent", "keeper", "broker", "watcher", "logger", "worker", "compiler", "docker" };
+    static const char *const names[IPC_ROLE_COUNT] = { "parent", "keeper", "broker", "watcher", "logger", "worker", "compiler", "docker", "relay", "porter" };
     return (unsigned)role < IPC_ROLE_COUNT ? names[role] : "unknown";
 }
 
@@ -159,6 +161,14 @@ static bool contents_are_valid(const void *message, size_t n_fds)
     case IPC_DOCKER_GUEST: {
         const struct ipc_guest *m = message;
         return m->container != 0 && m->is_present <= 1 && n_fds == m->is_present;
+    }
+    case IPC_PORTER_FLOW: {
+        const struct ipc_flow *m = message;
+        return m->is_new <= 1 && m->is_long <= 1 && (m->is_long || m->length <= sizeof m->data) && n_fds == (size_t)m->is_new + m->is_long;
+    }
+    case IPC_PORTER_REFUSED: {
+        const struct ipc_flow_refused *m = message;
+        return m->why <= IPC_DENIED_REVOKED && m->n > 0;
     }
     case IPC_DOCKER_NAMESPACE:
         return ((const struct ipc_docker_namespace *)message)->number != 0;

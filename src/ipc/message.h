@@ -21,6 +21,8 @@ enum ipc_role {
     IPC_ROLE_WORKER,
     IPC_ROLE_COMPILER,
     IPC_ROLE_DOCKER,
+    IPC_ROLE_RELAY,           /* of direct ports: as a worker is of a surface */
+    IPC_ROLE_PORTER,          /* makes the relay the socket of each UDP flow */
     IPC_ROLE_COUNT
 };
 const char *ipc_role_name(enum ipc_role role);
@@ -33,11 +35,13 @@ enum {
     IPC_SIGNATURE_MAX = 512,
     IPC_TEXT_MAX = 256,
     IPC_NAME_MAX = 64,
+    IPC_DATAGRAM_MAX = 1480,  /* that a message has room for: what an Ethernet packet carries, and the mesh's are smaller */
 };
 
 enum ipc_type {
     /* parent to every role */
-    IPC_PARENT_START = 1,       /* struct ipc_start; fds: image block, then (worker) a metrics page or (docker) the board */
+    IPC_PARENT_START = 1,       /* struct ipc_start; fds: image block, then (worker, relay) a metrics page, (docker) the board, (porter) its
+                                 * channel to the relay */
     IPC_PARENT_IMAGE,           /* struct ipc_image; fds: image block */
     IPC_PARENT_CHANNEL_LOST,    /* struct ipc_channel: its peer is gone; close it, the next message brings another */
     IPC_PARENT_CHANNEL,         /* struct ipc_channel; fds: the channel or pipe */
@@ -68,6 +72,9 @@ enum ipc_type {
     /* worker and broker */
     IPC_BROKER_DIAL = 96,       /* struct ipc_dial */
     IPC_BROKER_DIAL_ANSWER,     /* struct ipc_dial_answer; fds: the established socket when status is 0 */
+    /* porter to relay */
+    IPC_PORTER_FLOW = 160,      /* struct ipc_flow; fds: its client's socket if it is new, memory with the datagram if it is long */
+    IPC_PORTER_REFUSED,         /* struct ipc_flow_refused */
     /* docker to broker */
     IPC_DOCKER_NAMESPACE = 128, /* struct ipc_docker_namespace; fds: its network namespace, a pidfd of its first process */
     IPC_DOCKER_GONE,            /* struct ipc_docker_gone */
@@ -240,6 +247,26 @@ struct ipc_docker_gone {
     uint32_t unused;
 };
 
+/* A datagram that came to a listener, from a source that may send there. The socket is connected to it, from the listener's address: with it a
+ * flow begins. Without, it came while the socket was made, and belongs to the flow that was told last of that source and listener. */
+struct ipc_flow {
+    struct ipc_header header;
+    struct address client, address;
+    uint16_t client_port, port;
+    uint16_t length;             /* of the datagram */
+    uint8_t is_new, is_long;     /* is_long: data is empty, a memfd has it */
+    uint8_t data[IPC_DATAGRAM_MAX];
+};
+
+/* Datagrams that were not answered: so many since it was last told; of the latest, whose it was. */
+struct ipc_flow_refused {
+    struct ipc_header header;
+    struct address client;
+    uint16_t client_port, port;
+    uint32_t why;                /* enum ipc_record_denied; IPC_DENIED_NOT: only to be counted, with nobody's address */
+    uint64_t n;
+};
+
 struct ipc_offence {
     struct ipc_header header;
     int32_t pid;                 /* of the worker, as its channel was told with */
@@ -335,7 +362,7 @@ struct ipc_dial {
     uint64_t id;
     uint64_t generation;
     uint32_t target;
-    uint32_t unused;
+    uint32_t turn;               /* of UDP, which nobody answers at first: the way to try, counted round */
 };
 
 struct ipc_dial_answer {

@@ -19,5 +19,6 @@ struct metrics_page {
     uint64_t tunnels_open, streams_revoked;
     uint64_t records_dropped;
     uint64_t latency_count[METRICS_LATENCY_BUCKETS], latency_sum_us;
+    uint64_t flows_open, datagrams_in, datagrams_out, datagrams_dropped, datagrams_refused; /* UDP of direct ports */
     uint64_t generation;
 };

@@ -60,13 +60,13 @@ static int open_hole(void)
     return -EMFILE;
 }
 
-int slots_receive(int channel, struct ipc_buffer *buffer, int fds[static IPC_FDS_MAX], size_t *ret_n_fds)
+int slots_receive(int channel, enum ipc_role receiver, struct ipc_buffer *buffer, int fds[static IPC_FDS_MAX], size_t *ret_n_fds)
 {
     int hole = open_hole();
     if (hole < 0)
         return hole;
     size_t n = 0;
-    int r = ipc_receive_from(channel, IPC_ROLE_PARENT, IPC_ROLE_WORKER, buffer, fds, &n);
+    int r = ipc_receive_from(channel, IPC_ROLE_PARENT, receiver, buffer, fds, &n);
     if (r == 0 && n > 0) {
         *ret_n_fds = n;
         return 0;

@@ -9,8 +9,8 @@
 
 /* Fills every free descriptor from IPC_PARENT_FD + 1 up to IPC_SLOTS_END - 1. Before confinement (it duplicates). 0 or negative errno. */
 int slots_reserve(void) must_check;
-/* As ipc_receive_from with the parent as the sender and a worker as the receiver, but a descriptor that comes lands below IPC_SLOTS_END.
+/* As ipc_receive_from with the parent as the sender, but a descriptor that comes lands below IPC_SLOTS_END.
  * -EMFILE: no placeholder is left to give up. */
-int slots_receive(int channel, struct ipc_buffer *buffer, int fds[static IPC_FDS_MAX], size_t *ret_n_fds) must_check;
+int slots_receive(int channel, enum ipc_role receiver, struct ipc_buffer *buffer, int fds[static IPC_FDS_MAX], size_t *ret_n_fds) must_check;
 /* Closes a low descriptor and puts a placeholder in its place. For a high one just close it. 0 or negative errno (there is a hole then: end the process). */
 int slots_close(int fd) must_check;

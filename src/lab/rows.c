@@ -159,7 +159,7 @@ static void add_ports_of(struct rows *rows, uint32_t from, uint32_t to, bool v4)
     const struct model *model = world->model;
     for (uint32_t i = 0; i < world->n_instances; i++) {
         const struct world_instance *instance = &world->instances[i];
-        if (instance->host == to && instance->place == WORLD_HOST)
+        if (instance->host == to && world_has_port(instance))
             add_mesh_port(rows, from, to, instance, instance->transport, instance->port, v4);
     }
     for (uint32_t i = 0; i < model->n_surfaces && model->hosts[to].gateway; i++)
@@ -178,7 +178,7 @@ static void add_lan_ports(struct rows *rows, uint32_t from, uint32_t to, const s
     row.may_be_closed = model->hosts[to].os != MODEL_OS_LINUX;
     for (uint32_t i = 0; i < rows->world->n_instances; i++) {
         const struct world_instance *instance = &rows->world->instances[i];
-        if (instance->host == to && instance->place == WORLD_HOST)
+        if (instance->host == to && world_has_port(instance))
             add_port(rows, row, address, instance->transport, instance->port, false, way);
     }
     for (uint32_t i = 0; i < model->n_surfaces && model->hosts[to].gateway; i++)

@@ -47,8 +47,9 @@ static bool is_taken(const struct world *world, const struct world_instance *wan
 {
     for (uint32_t i = 0; i < world->n_instances; i++) {
         const struct world_instance *have = &world->instances[i];
-        if (have->host == wanted->host && have->place == wanted->place && have->port == wanted->port && have->transport == wanted->transport &&
-            str_equal(have->path, wanted->path))
+        if (have->host != wanted->host || have->port != wanted->port || have->transport != wanted->transport)
+            continue;
+        if ((have->place == wanted->place && str_equal(have->path, wanted->path)) || (have->relayed && wanted->place == WORLD_HOST))
             return true;
     }
     return false;
@@ -58,10 +59,14 @@ static int add_service_instance(struct world *world, uint32_t s, uint32_t host)
 {
     const struct model_service *service = &world->model->services[s];
     struct world_instance instance = { .service = s, .host = host, .name = service->name.text, .port = service->port, .protocol = service->protocol };
-    if (service->kind == MODEL_KIND_DIRECT) {
-        instance.place = WORLD_HOST;
+    bool is_direct = service->kind == MODEL_KIND_DIRECT;
+    if (is_direct) {
         instance.echo = true;
         instance.transport = service->transport;
+        instance.relayed = service->where != MODEL_WHERE_HOST && world->model->hosts[host].gateway;
+    }
+    if (is_direct && !instance.relayed) {
+        instance.place = WORLD_HOST;
         listen_on_all(&instance, &world->model->hosts[host].addresses);
     } else if (service->where == MODEL_WHERE_HOST) {
         instance.place = WORLD_HOST;

@@ -24,6 +24,7 @@ struct world_instance {
     enum model_transport transport;
     enum model_protocol protocol;
     bool echo;                /* answers bytes with bytes instead of HTTP */
+    bool relayed;             /* a direct port of a namespace, for which the gateway listens on the host's mesh addresses */
     uint16_t port;
     struct address listen[WORLD_LISTEN_MAX];
     uint32_t n_listen;
@@ -61,6 +62,11 @@ void world_write_hosts_file(const struct world *world, struct buf *out);
 static inline bool world_is_lan_address(const struct address_prefix *lan)
 {
     return lan->bits == 128;
+}
+/* Whether it is met at its port on the host's mesh addresses. */
+static inline bool world_has_port(const struct world_instance *instance)
+{
+    return instance->place == WORLD_HOST || instance->relayed;
 }
 /* Whether the host has a leg in the LAN. */
 bool world_has_lan(const struct model_host *host);

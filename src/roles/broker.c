@@ -151,7 +151,8 @@ static int answer_channel(struct broker *broker, const struct ipc_channel *messa
         }
         return 0;
     }
-    int r = message->peer == IPC_ROLE_WORKER ? broker_add_channel(broker, fd, message->surface, message->worker, message->pid) : -EBADMSG;
+    bool is_asker = message->peer == (message->surface == IMAGE_SURFACE_DIRECT ? IPC_ROLE_RELAY : IPC_ROLE_WORKER);
+    int r = is_asker ? broker_add_channel(broker, fd, message->surface, message->worker, message->pid) : -EBADMSG;
     if (r) {
         close(fd);
         log_error("the channel of worker %u of surface %u is not taken: %s", message->worker, message->surface, strerror(-r));

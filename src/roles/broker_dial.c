@@ -55,6 +55,7 @@ static int socket_check(int fd, bool tcp)
 
 static int socket_make(struct broker_dialer *dialer, const struct broker_dial *dial, int family, int64_t now_ms)
 {
+    int type = dial->is_datagram ? SOCK_DGRAM : SOCK_STREAM;
     struct broker_netns_entry *entry;
     if (dial->kind == IMAGE_TARGET_NETNS) {
         int r = broker_netns_open(&dialer->netns, str_of(dial->path), now_ms, &entry, NULL);
@@ -66,10 +67,10 @@ static int socket_make(struct broker_dialer *dialer, const struct broker_dial *d
             return -ENOENT;
         entry = &container->space;
     } else {
-        int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         return fd < 0 ? -errno : fd;
     }
-    return broker_netns_socket(&dialer->netns, entry, family, SOCK_STREAM, 0);
+    return broker_netns_socket(&dialer->netns, entry, family, type, 0);
 }
 
 /* 0: connected; -EINPROGRESS; other negative errno. */
@@ -82,7 +83,7 @@ static int socket_connect(int fd, const struct broker_dial *dial, const struct b
         str_copy(un.sun_path, sizeof un.sun_path, str_of(dial->path));
         return connect(fd, (struct sockaddr *)&un, sizeof un) ? -errno : 0;
     }
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one))
+    if (!dial->is_datagram && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one))
         return -errno;
     if (route->has_source) {
         /* The port is chosen at connect, by the whole four-tuple, so that they don't run out. */
@@ -152,7 +153,7 @@ static void dial_fail(struct broker_dialer *dialer, struct broker_dial *dial, in
 static void attempt_next(struct broker_dialer *dialer, struct broker_dial *dial, int64_t now_ms)
 {
     while (dial->state == DIAL_CONNECTING && dial->n_tried < dial->n_routes) {
-        const struct broker_route *route = &dial->routes[dial->n_tried];
+        const struct broker_route *route = &dial->routes[(dial->n_tried + dial->turn) % dial->n_routes];
         struct broker_attempt *attempt = &dial->attempts[dial->n_tried];
         bool tcp = dial->kind != IMAGE_TARGET_UNIX;
         int family = !tcp ? AF_UNIX : address_is_v4(&route->address) ? AF_INET : AF_INET6;
@@ -258,12 +259,14 @@ static int dial_prepare(struct broker_dialer *dialer, struct broker_dial *dial, 
     return r ? r : find_routes(dialer, dial, entry, now_ms, err);
 }
 
-void dial_start(struct broker_dialer *dialer, struct broker_dial *dial, const struct image_target *target, struct image image,
+void dial_start(struct broker_dialer *dialer, struct broker_dial *dial, const struct image_target *target, struct image image, uint32_t turn,
                 int64_t now_ms, struct error *err)
 {
     dial->state = DIAL_CONNECTING;
     dial->kind = target->kind;
     dial->port = target->port;
+    dial->is_datagram = target->direct == IMAGE_DIRECT_UDP;
+    dial->turn = dial->is_datagram ? turn % IMAGE_TARGET_ADDRESSES : 0;
     dial->identity = target->identity;
     dial->container = target->container;
     dial->finds_routes = dial->found_again = false;

@@ -39,6 +39,8 @@ struct broker_dial {
     int64_t limit_ms, next_ms;  /* give up; start the next attempt */
     uint32_t kind;              /* enum image_target_kind */
     uint16_t port;
+    bool is_datagram;           /* UDP: a connect that nobody answers, so which address is right shows only to who sends */
+    uint32_t turn;              /* of UDP: which address comes first, counted round */
     uint64_t container;         /* CONTAINER: its number */
     bool found_again;           /* its addresses were looked up a second time */
     bool finds_routes;          /* the namespace's own addresses, from these sources: */
@@ -58,7 +60,7 @@ struct broker_dialer {
 };
 
 /* Begins; where it can be told at once the state is DONE on return. err is set where an operator has something to mend. */
-void dial_start(struct broker_dialer *dialer, struct broker_dial *dial, const struct image_target *target, struct image image,
+void dial_start(struct broker_dialer *dialer, struct broker_dial *dial, const struct image_target *target, struct image image, uint32_t turn,
                 int64_t now_ms, struct error *err);
 /* An attempt's descriptor is ready. */
 void dial_attempt_ready(struct broker_dialer *dialer, struct broker_attempt *attempt, int64_t now_ms);

@@ -184,7 +184,7 @@ static int answer_dial(struct broker *broker, struct broker_channel *channel, co
     dial->next = channel->dials;
     channel->dials = dial;
     channel->n_dials++;
-    dial_start(&broker->dialer, dial, target, image, now_ms, &err);
+    dial_start(&broker->dialer, dial, target, image, ask->turn, now_ms, &err);
     say_trouble(broker, image_str(image, target->name), &err, now_ms);
     return 0;
 }
@@ -193,11 +193,12 @@ void broker_channel_ready(struct broker *broker, struct broker_channel *channel,
 {
     if (channel->fd < 0 || !channel_answer(broker, channel) || (events & EPOLLIN) == 0)
         goto check_end;
+    enum ipc_role sender = channel->surface == IMAGE_SURFACE_DIRECT ? IPC_ROLE_RELAY : IPC_ROLE_WORKER;
     for (unsigned i = 0; i < BROKER_ASKS_PER_TURN && !channel->has_refusal; i++) {
         struct ipc_buffer message;
         int fds[IPC_FDS_MAX];
         size_t n_fds = 0;
-        int r = ipc_receive_from(channel->fd, IPC_ROLE_WORKER, IPC_ROLE_BROKER, &message, fds, &n_fds);
+        int r = ipc_receive_from(channel->fd, sender, IPC_ROLE_BROKER, &message, fds, &n_fds);
         if (r == -EAGAIN)
             return;
         if (r == -EPIPE) {

@@ -74,6 +74,7 @@ struct confine_profile {
     size_t n_paths;
     const struct confine_limit *limits;      /* besides RLIMIT_CORE 0, which all have */
     size_t n_limits;
+    const struct confine_syscalls *narrowed; /* these calls as they stand here only, whatever a group says; NULL: none */
     bool may_use_tcp;                        /* bind and connect, as far as the system calls allow them */
 };
 

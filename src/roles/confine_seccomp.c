@@ -100,6 +100,23 @@ static int add_call(scmp_filter_ctx filter, const struct confine_syscall *call)
     return descriptor ? add_descriptor_rules(filter, call->number, n, conditions, descriptor) : add_rule(filter, call->number, n, conditions);
 }
 
+static bool is_narrowed(const struct confine_profile *profile, int number)
+{
+    for (size_t i = 0; profile->narrowed && i < profile->narrowed->n; i++)
+        if (profile->narrowed->items[i].number == number)
+            return true;
+    return false;
+}
+
+static int add_group(scmp_filter_ctx filter, const struct confine_profile *profile, const struct confine_syscalls *group)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < group->n; i++)
+        if (group == profile->narrowed || !is_narrowed(profile, group->items[i].number))
+            r = add_call(filter, &group->items[i]);
+    return r;
+}
+
 int confine_seccomp(const struct confine_profile *profile, struct error *err)
 {
     if (IS_SANITIZED) /* its runtime makes calls of its own; such a build is for tests, and says that it runs with less */
@@ -111,8 +128,9 @@ int confine_seccomp(const struct confine_profile *profile, struct error *err)
     }
     int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     for (size_t i = 0; r == 0 && i < CONFINE_GROUPS_MAX && profile->syscalls[i]; i++)
-        for (size_t j = 0; r == 0 && j < profile->syscalls[i]->n; j++)
-            r = add_call(filter, &profile->syscalls[i]->items[j]);
+        r = add_group(filter, profile, profile->syscalls[i]);
+    if (r == 0 && profile->narrowed)
+        r = add_group(filter, profile, profile->narrowed);
     if (r < 0) {
         error_set(err, "seccomp: building the filter: %s", strerror(-r));
     } else {

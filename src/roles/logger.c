@@ -121,7 +121,7 @@ static bool pipe_ready(struct logger *logger, struct pipe *pipe, int64_t now)
 /* A worker that is replaced drains beside its successor under the same name: its pipe is read until its own end. */
 static int answer_channel(struct logger *logger, const struct ipc_channel *message, int fd)
 {
-    if (message->peer != IPC_ROLE_WORKER)
+    if (message->peer != IPC_ROLE_WORKER && message->peer != IPC_ROLE_RELAY)
         return -EBADMSG;
     for (size_t i = 0; i < PIPES_MAX; i++) {
         struct pipe *pipe = &logger->pipes[i];

@@ -250,6 +250,12 @@ static struct str status_colour(uint16_t status)
     return STR("\033[32m");
 }
 
+/* A connection or flow of a direct port: no HTTP, no status. */
+static bool is_direct(const struct ipc_record *record)
+{
+    return record->status == 0 && record->http_version == 0 && (strcmp(record->method, "TCP") == 0 || strcmp(record->method, "UDP") == 0);
+}
+
 /* 14:03:22.123  agents  robin → registry  GET 200  1.2 ms  5.1 kB  registry@roc  postern.yml:41  4f2c… */
 size_t logger_record_readable(const struct ipc_record *record, struct str surface, bool colour, char out[static LOGGER_LINE_MAX])
 {
@@ -281,8 +287,11 @@ size_t logger_record_readable(const struct ipc_record *record, struct str surfac
     put_char(&line, ' ');
     put_padded(&line, str_of(record->method), 5);
     put_char(&line, ' ');
-    put_colour(&line, colour, status_colour(record->status));
-    if (record->status > 0)
+    bool is_relayed = is_direct(record) && record->denied == IPC_DENIED_NOT && record->first_byte_us != UINT32_MAX;
+    put_colour(&line, colour, is_relayed ? STR("\033[32m") : status_colour(record->status));
+    if (is_relayed)
+        put(&line, STR("relayed"));
+    else if (record->status > 0)
         put_number(&line, record->status, 3);
     else
         put(&line, STR("closed"));
@@ -292,7 +301,13 @@ size_t logger_record_readable(const struct ipc_record *record, struct str surfac
         put_duration(&line, record->total_us);
         put(&line, STR("  "));
     }
+    if (is_direct(record)) {
+        put_size(&line, record->bytes_in);
+        put(&line, STR(" in, "));
+    }
     put_size(&line, record->bytes_out);
+    if (is_direct(record))
+        put(&line, STR(" out"));
     if (record->denied != IPC_DENIED_NOT) {
         put(&line, STR("  "));
         put_colour(&line, colour, STR("\033[33m"));

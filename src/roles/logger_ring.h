@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/macros.h"
+#include "policy/image.h"
 #include "roles/logger_record.h"
 
 enum {
@@ -35,7 +36,7 @@ struct logger_reader {
 struct logger_ring {
     struct logger_entry *entries; /* LOGGER_RING of them, in pages that are touched as they fill */
     uint64_t head;                /* records so far; entry of record n is n % LOGGER_RING */
-    char surfaces[64][IPC_NAME_MAX];
+    char surfaces[IMAGE_VIEWS_MAX][IPC_NAME_MAX];
     unsigned n_readers;
     struct logger_reader readers[LOGGER_READERS_MAX];
 };

@@ -23,7 +23,7 @@
 enum {
     EVENTS_MAX = 64,
     MESSAGES_PER_TURN = 128, /* more than a compiler ever sends: they are read whole when it has ended */
-    UID_OF_ACME = 6, /* and 7 is docker's */
+    UID_OF_ACME = 6,
     HIGH_DESCRIPTOR = 10,
 };
 
@@ -37,7 +37,7 @@ int64_t parent_now_ms(void)
 uint32_t parent_uid_of(const struct parent *parent, enum ipc_role role, uint32_t surface)
 {
     static const uint32_t offsets[IPC_ROLE_COUNT] = { [IPC_ROLE_KEEPER] = 1, [IPC_ROLE_BROKER] = 2, [IPC_ROLE_WATCHER] = 3,
-        [IPC_ROLE_LOGGER] = 4, [IPC_ROLE_COMPILER] = 5, [IPC_ROLE_DOCKER] = 7,
+        [IPC_ROLE_LOGGER] = 4, [IPC_ROLE_COMPILER] = 5, [IPC_ROLE_DOCKER] = 7, [IPC_ROLE_RELAY] = UIDS_OF_RELAY, [IPC_ROLE_PORTER] = UIDS_OF_PORTER,
         [IPC_ROLE_WORKER] = UIDS_OF_WORKERS };
     if (!parent->is_privileged || parent->options.uid_base == 0)
         return 0;
@@ -92,7 +92,7 @@ static void on_offence(struct parent *parent, const struct child *accuser, const
     struct error why;
     error_set(&why, "the %s ended its channel: %s", ipc_role_name(accuser->role), offence->why);
     for (struct child *child = parent->children; child; child = child->next)
-        if ((child->role == IPC_ROLE_WORKER || child->role == IPC_ROLE_DOCKER) && child->pid == offence->pid)
+        if ((child_has_connections(child) || child->role == IPC_ROLE_DOCKER) && child->pid == offence->pid)
             child_kill(child, why.text);
 }
 
@@ -228,7 +228,7 @@ static void check_start(struct parent *parent)
 static bool has_worker(const struct parent *parent)
 {
     for (const struct child *child = parent->children; child; child = child->next)
-        if (child->role == IPC_ROLE_WORKER)
+        if (child_has_connections(child))
             return true;
     return false;
 }
@@ -262,9 +262,9 @@ void parent_stop(struct parent *parent, int exit_status, uint32_t grace_ms)
             child->is_wanted = false; /* or, ended last, it would be waited for with nothing left to come */
             if (child->pid > 0)
                 kill(child->pid, SIGKILL);
-        } else if (child->role == IPC_ROLE_COMPILER || (child->role == IPC_ROLE_WORKER && grace_ms == 0)) {
+        } else if (child->role == IPC_ROLE_COMPILER || child->role == IPC_ROLE_PORTER || (child_has_connections(child) && grace_ms == 0)) {
             child_stop(parent, child);
-        } else if (child->role == IPC_ROLE_WORKER) {
+        } else if (child_has_connections(child)) {
             child_drain(parent, child, grace_ms);
         }
     }

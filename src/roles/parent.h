@@ -79,7 +79,7 @@ struct child_queued {
 struct child {
     struct child *next;
     enum ipc_role role;
-    uint32_t surface, worker;           /* IMAGE_NONE but for workers */
+    uint32_t surface, worker;           /* IMAGE_NONE but for workers; relay and porter: IMAGE_SURFACE_DIRECT and 0 */
     char surface_name[IPC_NAME_MAX];
     pid_t pid;                          /* 0: not running */
     int channel;                        /* -1 when not running or closed */
@@ -91,8 +91,9 @@ struct child {
     int64_t started_ms, deadline_ms;    /* deadline: to start again, to be ready, or to have ended; 0: none */
     uint64_t started_at;
     char last_exit[IPC_NAME_MAX];
-    int metrics;                        /* worker: its page; -1 */
-    int records[2];                     /* worker: the pipe to the logger; the reading end is kept, so that a logger's end loses nothing */
+    int metrics;                        /* of whom has connections: its page; -1 */
+    int flows[2];                       /* porter: its channel to relays: their end, which outlives them, and its own until it has it */
+    int records[2];                     /* of the same: the pipe to the logger; the reading end is kept, so that a logger's end loses nothing */
     struct child_queued *queue, **queue_end;
     uint32_t n_queued;
 };
@@ -115,6 +116,8 @@ void child_run_deadlines(struct parent *parent);
 struct child *child_find(struct parent *parent, enum ipc_role role);
 /* It runs and can be spoken to. */
 bool child_is_live(const struct child *child);
+/* A worker or the relay: it is drained before it ends, writes records and counts. */
+bool child_has_connections(const struct child *child);
 /* "worker main/0" or "keeper", for messages; returns text. */
 enum { CHILD_NAME_SIZE = IPC_NAME_MAX + 24 };
 const char *child_name(const struct child *child, char text[static CHILD_NAME_SIZE]);
@@ -199,7 +202,7 @@ bool reload_start_observers(struct parent *parent);
 struct listener {
     struct listener *next;
     uint16_t kind;                      /* enum image_listener_kind or ipc_listener_kind */
-    uint32_t surface;                   /* IMAGE_NONE but for workers' */
+    uint32_t surface;                   /* IMAGE_NONE but for workers', relay's and porter's */
     struct address address;
     uint16_t port, redirect_to;
     int fd;
@@ -226,9 +229,9 @@ int listen_hand_over(struct parent *parent, int channel, uint32_t *ret_n) must_c
 /* Closes all, and removes the unix sockets' names that are still ours. */
 void listen_close_all(struct parent *parent);
 
-/* "caddy (process 812)" that listens on the port there, or an empty text when it can't be found out. */
+/* "caddy (process 812)" that has the TCP or UDP port there, or an empty text when it can't be found out. */
 enum { HOLDER_TEXT_SIZE = 96 };
-void holder_find(const struct address *address, uint16_t port, char text[static HOLDER_TEXT_SIZE]);
+void holder_find(const struct address *address, bool is_udp, uint16_t port, char text[static HOLDER_TEXT_SIZE]);
 
 /* ---- containers ---- */
 

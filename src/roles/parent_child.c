@@ -25,6 +25,11 @@ const char *child_name(const struct child *child, char text[static CHILD_NAME_SI
     return text;
 }
 
+bool child_has_connections(const struct child *child)
+{
+    return child->role == IPC_ROLE_WORKER || child->role == IPC_ROLE_RELAY;
+}
+
 bool child_is_live(const struct child *child)
 {
     return child->pid > 0 && child->channel >= 0;
@@ -47,7 +52,7 @@ struct child *child_new(struct parent *parent, enum ipc_role role, uint32_t surf
     child->surface = surface;
     child->worker = worker;
     str_copy(child->surface_name, sizeof child->surface_name, str_of(surface_name));
-    child->channel = child->metrics = child->records[0] = child->records[1] = -1;
+    child->channel = child->metrics = child->records[0] = child->records[1] = child->flows[0] = child->flows[1] = -1;
     child->status = IPC_ROLE_DOWN;
     child->is_wanted = true;
     child->queue_end = &child->queue;
@@ -79,7 +84,7 @@ static char *const *role_environment(void)
 static _Noreturn void become_role(const struct parent *parent, enum ipc_role role, int channel)
 {
     static const char *const programs[IPC_ROLE_COUNT] = { "postern-parent", "postern-keeper", "postern-broker", "postern-watcher",
-        "postern-logger", "postern-worker", "postern-compiler", "postern-docker" };
+        "postern-logger", "postern-worker", "postern-compiler", "postern-docker", "postern-relay", "postern-porter" };
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", parent->options.role_directory, programs[role]);
     sigset_t none;
@@ -157,6 +162,13 @@ static void plan_restart(struct parent *parent, struct child *child)
     child_set_status(parent, child, IPC_ROLE_DOWN);
 }
 
+static void close_ends(int ends[static 2])
+{
+    for (size_t i = 0; i < 2; i++)
+        if (ends[i] >= 0)
+            close(TAKE_FD(ends[i]));
+}
+
 void child_start(struct parent *parent, struct child *child)
 {
     int r = 0;
@@ -164,7 +176,7 @@ void child_start(struct parent *parent, struct child *child)
     child->started_at = (uint64_t)time(NULL);
     child->deadline_ms = child->started_ms + PARENT_START_TIMEOUT_MS;
     child->confinement = child->missing = 0;
-    if (child->role == IPC_ROLE_WORKER) {
+    if (child_has_connections(child)) {
         if (child->metrics >= 0)
             close(child->metrics);
         r = child->metrics = new_metrics_page();
@@ -172,6 +184,10 @@ void child_start(struct parent *parent, struct child *child)
     if (child->role == IPC_ROLE_DOCKER) {
         docker_on_start(parent);
         r = docker_prepare(parent);
+    }
+    if (child->role == IPC_ROLE_PORTER) {
+        close_ends(child->flows);
+        r = ipc_pair(&child->flows[0], &child->flows[1]);
     }
     if (r >= 0)
         r = launch(parent, child);
@@ -274,6 +290,7 @@ static void remove_gone(struct parent *parent)
             close(child->metrics);
         if (child->records[0] >= 0)
             close(child->records[0]);
+        close_ends(child->flows);
         free(child);
     }
 }

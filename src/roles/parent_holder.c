@@ -1,4 +1,4 @@
-/* Who holds a port: the listening socket's number in /proc/net/tcp, and the process that has it open. For one message only. */
+/* Who holds a port: the socket's number in /proc/net/tcp or udp, and the process that has it open. For one message only. */
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 #include "roles/parent.h"
 
-enum { TCP_STATE_LISTEN = 0x0A };
+enum { TCP_STATE_LISTEN = 0x0A, UDP_STATE_UNCONNECTED = 0x07 };
 
 static bool is_wildcard(const struct address *address)
 {
@@ -33,7 +33,7 @@ static bool parse_local(const char *hex, struct address *ret)
     return false;
 }
 
-static bool find_inode(const char *path, const struct address *address, uint16_t port, uint64_t *ret_inode)
+static bool find_inode(const char *path, unsigned wanted_state, const struct address *address, uint16_t port, uint64_t *ret_inode)
 {
     FILE *f = fopen(path, "re");
     if (!f)
@@ -47,7 +47,7 @@ static bool find_inode(const char *path, const struct address *address, uint16_t
         struct address bound;
         if (sscanf(line, " %*u: %32[0-9A-F]:%4x %*[0-9A-F]:%*x %2x %*x:%*x %*x:%*x %*x %*u %*u %" SCNu64, local, &local_port, &state, &inode) != 4)
             continue;
-        if (state != TCP_STATE_LISTEN || local_port != port || !parse_local(local, &bound))
+        if (state != wanted_state || local_port != port || !parse_local(local, &bound))
             continue;
         if (address_equal(&bound, address) || is_wildcard(&bound) || is_wildcard(address)) {
             *ret_inode = inode;
@@ -87,11 +87,13 @@ static void name_process(const char *pid, char text[static HOLDER_TEXT_SIZE])
     snprintf(text, HOLDER_TEXT_SIZE, "%s (process %.20s)", name, pid);
 }
 
-void holder_find(const struct address *address, uint16_t port, char text[static HOLDER_TEXT_SIZE])
+void holder_find(const struct address *address, bool is_udp, uint16_t port, char text[static HOLDER_TEXT_SIZE])
 {
+    unsigned state = is_udp ? UDP_STATE_UNCONNECTED : TCP_STATE_LISTEN;
     uint64_t inode;
     text[0] = '\0';
-    if (!find_inode("/proc/net/tcp", address, port, &inode) && !find_inode("/proc/net/tcp6", address, port, &inode))
+    if (!find_inode(is_udp ? "/proc/net/udp" : "/proc/net/tcp", state, address, port, &inode) &&
+        !find_inode(is_udp ? "/proc/net/udp6" : "/proc/net/tcp6", state, address, port, &inode))
         return;
     char wanted[40];
     snprintf(wanted, sizeof wanted, "socket:[%" PRIu64 "]", inode);

@@ -19,11 +19,11 @@ enum { BACKLOG = 4096, FIRST_UNPRIVILEGED_PORT = 1024 };
 /* ---- one socket ---- */
 
 /* A socket's owner, as nftables' skuid sees it, is the fsuid of whoever made it: that alone is borrowed, and no capability is lost for binding. */
-static int make_socket(int family, uint32_t uid)
+static int make_socket(int family, int type, uint32_t uid)
 {
     if (uid)
         setfsuid(uid);
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int r = fd < 0 ? -errno : fd;
     if (uid)
         setfsuid(geteuid());
@@ -42,10 +42,11 @@ static int set_connection_options(int fd)
     return 0;
 }
 
-static int set_options(int fd, int family)
+/* A UDP port is shared with the sockets of its flows, which the porter makes: REUSEPORT lets none but those of the same user do that. */
+static int set_options(int fd, int family, bool is_udp)
 {
     const int one = 1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
+    if (setsockopt(fd, SOL_SOCKET, is_udp ? SO_REUSEPORT : SO_REUSEADDR, &one, sizeof one) < 0)
         return -errno;
     if (family == AF_INET)
         return setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof one) < 0 ? -errno : 0;
@@ -54,32 +55,51 @@ static int set_options(int fd, int family)
     return setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof one) < 0 ? -errno : 0;
 }
 
+static bool is_udp(const struct listener *listener)
+{
+    return listener->kind == IMAGE_LISTENER_DIRECT_UDP;
+}
+
 static void explain(const struct listener *listener, int r, struct error *err)
 {
     char address[ADDRESS_TEXT_SIZE], holder[HOLDER_TEXT_SIZE];
     address_format(&listener->address, address);
     if (r == -EADDRINUSE) {
-        holder_find(&listener->address, listener->port, holder);
-        error_set(err, "port %u on %s is held by %s: stop it, or give the surface another port", (unsigned)listener->port, address,
-            holder[0] ? holder : "another process ('ss -ltnp' as root names it)");
+        holder_find(&listener->address, is_udp(listener), listener->port, holder);
+        error_set(err, "port %u on %s is held by %s: %s", (unsigned)listener->port, address,
+            holder[0] ? holder : is_udp(listener) ? "another process ('ss -lunp' as root names it)" : "another process ('ss -ltnp' as root names it)",
+            listener->surface == IMAGE_SURFACE_DIRECT ? "what is relayed into a container must not be published too; or give the service another port"
+                                                      : "stop it, or give the surface another port");
     } else if (r == -EACCES && listener->port < FIRST_UNPRIVILEGED_PORT) {
-        error_set(err, "port %u on %s needs root (or CAP_NET_BIND_SERVICE): run as root, or give the surface a port from %d up",
-            (unsigned)listener->port, address, FIRST_UNPRIVILEGED_PORT);
+        error_set(err, "port %u on %s needs root (or CAP_NET_BIND_SERVICE): run as root, or give the %s a port from %d up",
+            (unsigned)listener->port, address, listener->surface == IMAGE_SURFACE_DIRECT ? "service" : "surface", FIRST_UNPRIVILEGED_PORT);
     } else {
         error_set(err, "listening on port %u of %s: %s", (unsigned)listener->port, address, strerror(-r));
     }
 }
 
-static int open_tcp(const struct parent *parent, struct listener *listener, struct error *err)
+/* Whose socket it is to be. */
+static uint32_t uid_of(const struct parent *parent, const struct listener *listener)
+{
+    if (listener->surface == IMAGE_NONE)
+        return 0;
+    enum ipc_role role = is_udp(listener) ? IPC_ROLE_PORTER : listener->surface == IMAGE_SURFACE_DIRECT ? IPC_ROLE_RELAY : IPC_ROLE_WORKER;
+    return parent_uid_of(parent, role, listener->surface);
+}
+
+static int open_port(const struct parent *parent, struct listener *listener, struct error *err)
 {
     struct sockaddr_storage address;
     socklen_t size = address_to_sockaddr(&listener->address, listener->port, &address);
-    uint32_t uid = listener->surface == IMAGE_NONE ? 0 : parent_uid_of(parent, IPC_ROLE_WORKER, listener->surface);
-    cleanup_close int fd = make_socket(address.ss_family, uid);
-    int r = fd < 0 ? fd : set_options(fd, address.ss_family);
-    if (r == 0)
+    bool udp = is_udp(listener);
+    cleanup_close int fd = make_socket(address.ss_family, udp ? SOCK_DGRAM : SOCK_STREAM, uid_of(parent, listener));
+    int r = fd < 0 ? fd : set_options(fd, address.ss_family, udp);
+    if (r == 0 && !udp)
         r = set_connection_options(fd);
-    if (r == 0 && (bind(fd, (const struct sockaddr *)&address, size) < 0 || listen(fd, BACKLOG) < 0))
+    if (r == 0 && (bind(fd, (const struct sockaddr *)&address, size) < 0 || (!udp && listen(fd, BACKLOG) < 0)))
+        r = -errno;
+    /* Who holds a UDP listener could send to anybody from it. Shut, it only receives: the kernel says that it isn't connected, and does it. */
+    if (r == 0 && udp && shutdown(fd, SHUT_WR) < 0 && errno != ENOTCONN)
         r = -errno;
     if (r < 0) {
         explain(listener, r, err);
@@ -103,7 +123,7 @@ static int open_unix(struct listener *listener, struct error *err)
     str_copy(address.sun_path, sizeof address.sun_path, str_of(name));
     unlink(name);
     struct stat st;
-    cleanup_close int fd = make_socket(AF_UNIX, 0);
+    cleanup_close int fd = make_socket(AF_UNIX, SOCK_STREAM, 0);
     int r = fd < 0 ? fd : 0;
     if (r == 0 && (bind(fd, (const struct sockaddr *)&address, sizeof address) < 0 || listen(fd, BACKLOG) < 0))
         r = -errno;
@@ -124,7 +144,7 @@ static int open_unix(struct listener *listener, struct error *err)
 
 static bool is_same_place(const struct listener *a, const struct listener *b)
 {
-    return str_equal(str_of(a->path), str_of(b->path)) && address_equal(&a->address, &b->address) && a->port == b->port;
+    return str_equal(str_of(a->path), str_of(b->path)) && address_equal(&a->address, &b->address) && a->port == b->port && is_udp(a) == is_udp(b);
 }
 
 static bool is_same(const struct listener *a, const struct listener *b)
@@ -176,7 +196,7 @@ static int want(struct parent *parent, const struct listener *wanted, struct err
     if (donor && !wanted->path[0])
         r = listener->fd = fcntl(donor->fd, F_DUPFD_CLOEXEC, 0);
     else
-        r = wanted->path[0] ? open_unix(listener, err) : open_tcp(parent, listener, err);
+        r = wanted->path[0] ? open_unix(listener, err) : open_port(parent, listener, err);
     if (r < 0) {
         free(listener);
         return r;
@@ -232,14 +252,14 @@ int listen_prepare(struct parent *parent, const struct generation *generation, s
     int r = want_daemons(parent, plan, err);
     for (uint32_t i = 0; r == 0 && i < image_count(plan, IMAGE_LISTENERS); i++) {
         const struct image_listener *entry = image_listener(plan, i);
-        if (entry->surface == IMAGE_SURFACE_DIRECT)
-            continue;
         const struct image_surface *surface = generation_surface(generation, entry->surface);
         struct listener wanted = { .kind = (uint16_t)entry->kind, .surface = entry->surface, .address = entry->address, .port = entry->port,
             .redirect_to = entry->kind == IMAGE_LISTENER_REDIRECT && surface ? surface->port : 0, .fd = -1 };
         r = want(parent, &wanted, err);
         if (r < 0 && surface)
             error_wrap(err, "surface %.*s", STR_ARG(image_str(plan, surface->name)));
+        else if (r < 0 && entry->surface == IMAGE_SURFACE_DIRECT)
+            error_wrap(err, "direct port %s/%u", is_udp(&wanted) ? "udp" : "tcp", (unsigned)wanted.port);
     }
     if (r < 0)
         listen_abandon(parent);
@@ -254,6 +274,10 @@ static bool is_for(const struct listener *listener, const struct child *child)
     case IMAGE_LISTENER_TLS:
     case IMAGE_LISTENER_REDIRECT:
         return child->role == IPC_ROLE_WORKER && child->surface == listener->surface;
+    case IMAGE_LISTENER_DIRECT_TCP:
+        return child->role == IPC_ROLE_RELAY;
+    case IMAGE_LISTENER_DIRECT_UDP:
+        return child->role == IPC_ROLE_PORTER;
     case IPC_LISTENER_LOG:
         return child->role == IPC_ROLE_LOGGER;
     default:

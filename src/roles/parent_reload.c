@@ -221,6 +221,23 @@ static bool is_same_surface(const struct generation *generation, const struct im
     return str_equal(image_str(generation->plan_image, surface->name), str_of(worker->surface_name));
 }
 
+static bool has_udp(const struct generation *generation)
+{
+    for (uint32_t i = 0; i < image_count(generation->plan_image, IMAGE_LISTENERS); i++)
+        if (image_listener(generation->plan_image, i)->kind == IMAGE_LISTENER_DIRECT_UDP)
+            return true;
+    return false;
+}
+
+/* Where nobody is granted a direct port any more there is nothing to finish: what is open has lost its grant. */
+static void retire_direct(struct parent *parent)
+{
+    bool is_relayed = parent->current->views[IMAGE_SURFACE_DIRECT].fd >= 0;
+    for (struct child *child = parent->children; child; child = child->next)
+        if ((child->role == IPC_ROLE_RELAY && !is_relayed) || (child->role == IPC_ROLE_PORTER && !has_udp(parent->current)))
+            child_stop(parent, child);
+}
+
 /* Where no container is declared any more nobody needs to hold the engine's socket. */
 static void retire_docker(struct parent *parent)
 {
@@ -272,6 +289,10 @@ static void start_roles(struct parent *parent)
 {
     start_role(parent, IPC_ROLE_KEEPER, IMAGE_NONE, "", IMAGE_NONE);
     start_role(parent, IPC_ROLE_BROKER, IMAGE_NONE, "", IMAGE_NONE);
+    if (parent->current->views[IMAGE_SURFACE_DIRECT].fd >= 0)
+        start_role(parent, IPC_ROLE_RELAY, IMAGE_SURFACE_DIRECT, IMAGE_DIRECT_NAME, 0);
+    if (has_udp(parent->current))
+        start_role(parent, IPC_ROLE_PORTER, IMAGE_SURFACE_DIRECT, IMAGE_DIRECT_NAME, 0);
     if (parent->current->docker.fd >= 0)
         start_role(parent, IPC_ROLE_DOCKER, IMAGE_NONE, "", IMAGE_NONE);
     for (uint32_t number = 0; number < IMAGE_SURFACES_MAX; number++) {
@@ -299,9 +320,10 @@ static void switch_roles(struct parent *parent)
     str_copy(parent->host, sizeof parent->host, image_str(parent->current->plan_image, image_settings(parent->current->plan_image, 0)->host));
     retire_workers(parent);
     retire_docker(parent);
+    retire_direct(parent);
     for (struct child *child = parent->children; child; child = child->next)
-        if (child->is_wanted && (child->role == IPC_ROLE_KEEPER || child->role == IPC_ROLE_WATCHER || child->role == IPC_ROLE_WORKER ||
-                                  child->role == IPC_ROLE_DOCKER))
+        if (child->is_wanted && (child->role == IPC_ROLE_KEEPER || child->role == IPC_ROLE_WATCHER || child_has_connections(child) ||
+                                  child->role == IPC_ROLE_PORTER || child->role == IPC_ROLE_DOCKER))
             child_send_image(parent, child, parent->current);
     listen_commit(parent);
     start_roles(parent);

@@ -118,6 +118,8 @@ static const struct parent_block *block_for(const struct generation *generation,
     case IPC_ROLE_WATCHER:
         return &generation->plan;
     case IPC_ROLE_WORKER:
+    case IPC_ROLE_RELAY:
+    case IPC_ROLE_PORTER:
         return &generation->views[child->surface];
     case IPC_ROLE_DOCKER:
         return &generation->docker;
@@ -161,12 +163,16 @@ void child_send_start(struct parent *parent, struct child *child)
         fds[n_fds++] = child->metrics;
     if (child->role == IPC_ROLE_DOCKER)
         fds[n_fds++] = parent->docker.board;
+    if (child->flows[1] >= 0)
+        fds[n_fds++] = child->flows[1];
     if (child->role == IPC_ROLE_KEEPER)
         str_copy(start.state_directory, sizeof start.state_directory, str_of(parent->options.state_directory));
     if (child->role == IPC_ROLE_LOGGER && current)
         str_copy(start.log_file, sizeof start.log_file, image_str(current->plan_image, image_settings(current->plan_image, 0)->log_file));
     child->generation = start.generation;
     child_send(parent, child, &start, fds, n_fds);
+    if (child->flows[1] >= 0)
+        close(TAKE_FD(child->flows[1]));
     if (block && first != current)
         child_send_image(parent, child, current);
 }

@@ -108,8 +108,10 @@ static void be_succeeded(struct parent *parent)
         child_stop(parent, watcher);
     listen_close_all(parent);
     for (struct child *child = parent->children; child; child = child->next)
-        if (child->role == IPC_ROLE_WORKER && child->is_wanted)
+        if (child_has_connections(child) && child->is_wanted)
             child_drain(parent, child, parent->options.drain_ms);
+        else if (child->role == IPC_ROLE_PORTER)
+            child_stop(parent, child); /* the successor's makes the flows that begin now */
 }
 
 void upgrade_on_event(struct parent *parent)

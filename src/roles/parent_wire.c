@@ -1,5 +1,5 @@
-/* Who gets a channel to whom: keeper and broker to every worker, docker to the broker; each worker a pipe to the logger and a page to the
- * watcher. */
+/* Who gets a channel to whom: keeper and broker to every worker, broker and porter to the relay, docker to the broker; each worker, and the
+ * relay, a pipe to the logger and a page to the watcher. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -37,7 +37,7 @@ static void connect_pair(struct parent *parent, struct child *a, struct child *b
     int r = ipc_pair(&end_a, &end_b);
     if (r < 0) {
         log_error("no channel between roles: %s", strerror(-r)); /* descriptors are short: the worker can't serve, and says so by being asked again */
-        child_kill(a->role == IPC_ROLE_WORKER ? a : b, strerror(-r));
+        child_kill(child_has_connections(a) ? a : b, strerror(-r));
         return;
     }
     give(parent, a, b, end_a);
@@ -65,17 +65,37 @@ static void tell_metrics_page(struct parent *parent, struct child *watcher, cons
 
 static bool is_served(const struct child *child)
 {
-    return child_is_live(child) && child->role == IPC_ROLE_WORKER;
+    return child_is_live(child) && child_has_connections(child);
 }
 
+static bool speaks_with(const struct child *child, enum ipc_role role)
+{
+    return role == IPC_ROLE_KEEPER ? child->role == IPC_ROLE_WORKER : role == IPC_ROLE_PORTER ? child->role == IPC_ROLE_RELAY : true;
+}
+
+static void wire_to(struct parent *parent, struct child *child, enum ipc_role role)
+{
+    struct child *peer = child_find(parent, role);
+    if (peer && child_is_live(peer))
+        connect_pair(parent, child, peer);
+}
+
+static void wire_porter(struct parent *parent, struct child *relay)
+{
+    struct child *porter = child_find(parent, IPC_ROLE_PORTER);
+    if (porter && child_is_live(porter))
+        give(parent, relay, porter, porter->flows[0]);
+}
+
+/* A worker or the relay. */
 static void wire_worker(struct parent *parent, struct child *worker)
 {
-    struct child *keeper = child_find(parent, IPC_ROLE_KEEPER), *broker = child_find(parent, IPC_ROLE_BROKER);
     struct child *logger = child_find(parent, IPC_ROLE_LOGGER), *watcher = child_find(parent, IPC_ROLE_WATCHER);
-    if (keeper && child_is_live(keeper))
-        connect_pair(parent, worker, keeper);
-    if (broker && child_is_live(broker))
-        connect_pair(parent, worker, broker);
+    if (worker->role == IPC_ROLE_WORKER)
+        wire_to(parent, worker, IPC_ROLE_KEEPER);
+    else
+        wire_porter(parent, worker);
+    wire_to(parent, worker, IPC_ROLE_BROKER);
     int r = open_records_pipe(worker);
     if (r < 0) {
         child_kill(worker, strerror(-r));
@@ -90,7 +110,8 @@ static void wire_worker(struct parent *parent, struct child *worker)
         give(parent, logger, worker, worker->records[0]);
     if (watcher)
         tell_metrics_page(parent, watcher, worker);
-    docker_tell_guests(parent, worker);
+    if (worker->role == IPC_ROLE_WORKER)
+        docker_tell_guests(parent, worker);
 }
 
 static void wire_docker(struct parent *parent, struct child *docker)
@@ -133,6 +154,7 @@ void wire_started(struct parent *parent, struct child *child)
     struct child *docker = child_find(parent, IPC_ROLE_DOCKER);
     switch (child->role) {
     case IPC_ROLE_WORKER:
+    case IPC_ROLE_RELAY:
         wire_worker(parent, child);
         break;
     case IPC_ROLE_DOCKER:
@@ -145,12 +167,17 @@ void wire_started(struct parent *parent, struct child *child)
             connect_pair(parent, docker, child);
         }
         for (struct child *worker = parent->children; worker; worker = worker->next)
-            if (is_served(worker))
+            if (is_served(worker) && speaks_with(worker, child->role))
                 connect_pair(parent, worker, child);
+        break;
+    case IPC_ROLE_PORTER:
+        for (struct child *relay = parent->children; relay; relay = relay->next)
+            if (is_served(relay) && relay->role == IPC_ROLE_RELAY)
+                give(parent, relay, child, child->flows[0]);
         break;
     case IPC_ROLE_LOGGER:
         for (struct child *worker = parent->children; worker; worker = worker->next)
-            if (worker->role == IPC_ROLE_WORKER && worker->records[0] >= 0)
+            if (child_has_connections(worker) && worker->records[0] >= 0)
                 give(parent, child, worker, worker->records[0]);
         break;
     case IPC_ROLE_WATCHER:
@@ -165,9 +192,9 @@ void wire_started(struct parent *parent, struct child *child)
 
 void wire_ended(struct parent *parent, struct child *child)
 {
-    if (child->role == IPC_ROLE_KEEPER || child->role == IPC_ROLE_BROKER) {
+    if (child->role == IPC_ROLE_KEEPER || child->role == IPC_ROLE_BROKER || child->role == IPC_ROLE_PORTER) {
         for (struct child *worker = parent->children; worker; worker = worker->next)
-            if (is_served(worker))
+            if (is_served(worker) && speaks_with(worker, child->role))
                 take_away(parent, worker, child);
         struct child *docker = child->role == IPC_ROLE_BROKER ? child_find(parent, IPC_ROLE_DOCKER) : NULL;
         if (docker)
@@ -176,11 +203,11 @@ void wire_ended(struct parent *parent, struct child *child)
         struct child *broker = child_find(parent, IPC_ROLE_BROKER);
         if (broker)
             take_away(parent, broker, child);
-    } else if (child->role == IPC_ROLE_WORKER) {
+    } else if (child_has_connections(child)) {
         static const enum ipc_role peers[] = { IPC_ROLE_KEEPER, IPC_ROLE_BROKER, IPC_ROLE_LOGGER };
         for (size_t i = 0; i < ARRAY_SIZE(peers); i++) {
             struct child *peer = child_find(parent, peers[i]);
-            if (peer)
+            if (peer && speaks_with(child, peers[i]))
                 take_away(parent, peer, child);
         }
         if (child->records[0] >= 0)

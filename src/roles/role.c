@@ -17,7 +17,7 @@ enum { START_TIMEOUT_MS = 10000 };
 static const char *process_name(enum ipc_role role)
 {
     static const char *const names[IPC_ROLE_COUNT] = { "postern-parent", "postern-keeper", "postern-broker", "postern-watcher",
-        "postern-logger", "postern-worker", "postern-compile", "postern-docker" };
+        "postern-logger", "postern-worker", "postern-compile", "postern-docker", "postern-relay", "postern-porter" };
     return names[role];
 }
 

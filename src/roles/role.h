@@ -13,7 +13,7 @@ struct role {
     enum ipc_role which;
     struct ipc_start start;
     int block;    /* the image block's memfd; -1: this role has none */
-    int metrics;  /* worker: its metrics page's memfd; -1: none */
+    int metrics;  /* worker, relay: its metrics page's memfd; porter: its channel to the relay; -1: none */
 };
 
 /* Takes this process into the role: descriptor IPC_PARENT_FD must be a channel to the parent, on which IPC_PARENT_START comes within ten

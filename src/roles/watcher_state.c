@@ -72,7 +72,7 @@ static struct watcher_surface *surface_get(struct watcher_state *state, const ch
 /* What is open is no counter: with the worker it is gone. */
 static void clear_gauges(struct metrics_page *page)
 {
-    page->connections_open = page->requests_open = page->tunnels_open = page->generation = 0;
+    page->connections_open = page->requests_open = page->tunnels_open = page->flows_open = page->generation = 0;
 }
 
 static void add(struct metrics_page *sum, const struct metrics_page *page, bool with_gauges)
@@ -108,7 +108,7 @@ static bool page_is_live(const struct watcher_state *state, const struct watcher
     }
     for (uint32_t i = 0; i < state->n_roles; i++) {
         const struct ipc_role_state *role = &state->roles[i];
-        n_living += role->role == IPC_ROLE_WORKER && role->worker == page->worker && role->status != IPC_ROLE_DOWN &&
+        n_living += (role->role == IPC_ROLE_WORKER || role->role == IPC_ROLE_RELAY) && role->worker == page->worker && role->status != IPC_ROLE_DOWN &&
                     strcmp(role->surface_name, page->surface) == 0;
     }
     return n_newer < n_living;

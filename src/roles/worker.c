@@ -250,7 +250,7 @@ static void dispatch(struct worker *w, const struct parent_message *m)
 static int hear_parent(struct worker *w)
 {
     struct parent_message m;
-    int r = slots_receive(IPC_PARENT_FD, &m.buffer, m.fds, &m.n_fds);
+    int r = slots_receive(IPC_PARENT_FD, IPC_ROLE_WORKER, &m.buffer, m.fds, &m.n_fds);
     if (r == -EAGAIN)
         return r;
     if (r == -EPIPE)

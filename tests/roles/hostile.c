@@ -45,7 +45,7 @@ static int receive_low(void)
     int fds[IPC_FDS_MAX];
     size_t n = 0;
     wait_readable(IPC_PARENT_FD);
-    int r = slots_receive(IPC_PARENT_FD, &buffer, fds, &n);
+    int r = slots_receive(IPC_PARENT_FD, IPC_ROLE_WORKER, &buffer, fds, &n);
     return r == 0 && n == 1 ? fds[0] : -1;
 }
 
@@ -223,7 +223,7 @@ static int be_worker(struct role *role)
         size_t n = 0;
         struct pollfd p = { IPC_PARENT_FD, POLLIN, 0 };
         poll(&p, 1, -1);
-        int r = slots_receive(IPC_PARENT_FD, &buffer, fds, &n);
+        int r = slots_receive(IPC_PARENT_FD, IPC_ROLE_WORKER, &buffer, fds, &n);
         if (r == -EAGAIN)
             continue;
         if (r < 0)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lib import fake_parent
-from lib.fake_parent import BROKER, dial_block, target
+from lib.fake_parent import BROKER, RELAY, SURFACE_DIRECT, dial_block, target
 from lib.process import wait_until
 
 ELSEWHERE = "100.64.0.1"
@@ -60,8 +60,30 @@ def test_an_absurd_index_is_refused_and_the_channel_ended(broker, listener, inde
 
 
 def test_a_surface_number_past_the_bits_reaches_nothing(broker, listener):
-    worker = broker([here(listener, surfaces=range(64))]).open_worker(64)
+    worker = broker([here(listener, surfaces=range(64))]).open_worker(65)
     assert worker.dial(0)[0] == -errno.EPERM
+
+
+# ---- direct ports ----
+
+def test_the_relay_has_what_is_direct_and_no_surface_has_it(broker, listener):
+    one = broker([here(listener), here(listener, surfaces=(), direct=1)])
+    assert one.open_worker(SURFACE_DIRECT, peer=RELAY).dial(1)[0] == 0
+    relay, worker = one.open_worker(SURFACE_DIRECT, peer=RELAY), one.open_worker(0)
+    assert relay.dial(0)[0] == -errno.EPERM and relay.has_ended()
+    assert worker.dial(1)[0] == -errno.EPERM and worker.has_ended()
+
+
+def test_udp_is_a_connected_socket_and_the_next_address_where_the_first_refuses(broker):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.2", 0))
+        port = one.getsockname()[1]
+        relay = broker([target(addresses=["127.0.0.1", "127.0.0.2"], port=port, surfaces=(), direct=2)]).open_worker(SURFACE_DIRECT, peer=RELAY)
+        for turn, address in ((0, "127.0.0.1"), (1, "127.0.0.2"), (2, "127.0.0.1"), (0xFFFFFFFF, "127.0.0.2")):
+            status, given = relay.dial(0, turn=turn)
+            assert status == 0 and given.type == socket.SOCK_DGRAM and given.getpeername() == (address, port)
+        given.send(b"hello")
+        assert one.recvfrom(10) == (b"hello", given.getsockname())
 
 
 def test_a_generation_that_is_not_held_is_refused(broker, listener):

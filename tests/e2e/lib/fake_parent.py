@@ -80,8 +80,10 @@ class _Header:
 IPC = _Header("src/ipc/message.h")
 METRICS = _Header("src/ipc/metrics.h")
 IMAGE = _Header("src/policy/image.h")
-PARENT, KEEPER, BROKER, WATCHER, LOGGER, WORKER, COMPILER, DOCKER = (
-    IPC.constants["IPC_ROLE_" + name] for name in ("PARENT", "KEEPER", "BROKER", "WATCHER", "LOGGER", "WORKER", "COMPILER", "DOCKER"))
+PARENT, KEEPER, BROKER, WATCHER, LOGGER, WORKER, COMPILER, DOCKER, RELAY, PORTER = (
+    IPC.constants["IPC_ROLE_" + name]
+    for name in ("PARENT", "KEEPER", "BROKER", "WATCHER", "LOGGER", "WORKER", "COMPILER", "DOCKER", "RELAY", "PORTER"))
+SURFACE_DIRECT = 64
 LISTENER_LOG, LISTENER_CONTROL, LISTENER_METRICS = (IPC.constants["IPC_LISTENER_" + name] for name in ("LOG", "CONTROL", "METRICS"))
 SURFACE_NONE = 0xFFFFFFFF
 
@@ -116,12 +118,12 @@ def container_number(reference):
     return (value ^ value >> 32) or 1
 
 
-def target(kind="address", surfaces=(0,), addresses=(), port=0, path="", name="it", sources=(), identity=None):
+def target(kind="address", surfaces=(0,), addresses=(), port=0, path="", name="it", sources=(), identity=None, direct=0):
     """kind "container": path is what it is called."""
     return {"kind": ["address", "unix", "netns", "unresolved", "container"].index(kind), "surfaces": sum(1 << s for s in surfaces),
             "addresses": [address(a) for a in addresses], "port": port, "path": path, "name": name,
             "sources": [address(a) if a else bytes(16) for a in sources], "identity": identity,
-            "container": container_number(path) if kind == "container" else 0}
+            "direct": direct, "container": container_number(path) if kind == "container" else 0}
 
 
 def _block(kind, generation, strings, sections):
@@ -150,7 +152,7 @@ def dial_block(generation, targets):
         identity = number + 1 if t["identity"] is None else t["identity"]
         records += struct.pack("<QQII", t["surfaces"], identity, t["kind"], len(t["addresses"]))
         records += b"".join(t["addresses"]).ljust(64, b"\0")
-        records += struct.pack("<IIIIH6x", *texts, t["port"]) + b"".join(t["sources"]).ljust(32, b"\0") + struct.pack("<Q", t["container"])
+        records += struct.pack("<IIIIHH4x", *texts, t["port"], t["direct"]) + b"".join(t["sources"]).ljust(32, b"\0") + struct.pack("<Q", t["container"])
     return _block(2, generation, strings, {11: (records, len(targets), 152)})
 
 
@@ -210,10 +212,10 @@ class Role:
     def give_listener(self, listener, kind):
         self.send(message("PARENT_LISTENER", "ipc_listener", kind=kind), [os.dup(listener.fileno())])
 
-    def open_worker(self, surface, worker=0):
-        """A channel as a worker of that surface has it."""
+    def open_worker(self, surface, worker=0, peer=None):
+        """A channel as a worker of that surface (or the relay) has it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        self.give(theirs.detach(), surface, worker)
+        self.give(theirs.detach(), surface, worker, **({} if peer is None else {"peer": peer}))
         ours.settimeout(10)
         return Worker(ours)
 
@@ -239,9 +241,9 @@ class Worker:
         self.channel = channel
         self.last_id = 0
 
-    def ask(self, target_index, generation=1):
+    def ask(self, target_index, generation=1, turn=0):
         self.last_id += 1
-        self.channel.send(message("BROKER_DIAL", "ipc_dial", id=self.last_id, generation=generation, target=target_index))
+        self.channel.send(message("BROKER_DIAL", "ipc_dial", id=self.last_id, generation=generation, target=target_index, turn=turn))
         return self.last_id
 
     def answer(self):
@@ -253,8 +255,8 @@ class Worker:
         assert len(fds) == (answer["status"] == 0)
         return answer["id"], answer["status"], socket.socket(fileno=fds[0]) if fds else None
 
-    def dial(self, target_index, generation=1):
-        identity = self.ask(target_index, generation)
+    def dial(self, target_index, generation=1, turn=0):
+        identity = self.ask(target_index, generation, turn)
         answer = self.answer()
         assert answer is None or answer[0] == identity
         return answer and answer[1:]

@@ -39,7 +39,7 @@ static void a_channel_lands_low_and_its_close_leaves_no_hole(void **state)
     int fds[IPC_FDS_MAX];
     size_t n = 0;
     give_channel(ours);
-    assert_int_equal(slots_receive(theirs, &buffer, fds, &n), 0);
+    assert_int_equal(slots_receive(theirs, IPC_ROLE_WORKER, &buffer, fds, &n), 0);
     assert_int_equal(n, 1);
     assert_true(fds[0] < IPC_SLOTS_END);
     assert_true(lowest_free() >= IPC_SLOTS_END);
@@ -54,10 +54,10 @@ static void a_receive_that_brings_nothing_leaves_no_hole(void **state)
     int fds[IPC_FDS_MAX];
     size_t n = 1;
     struct ipc_drain drain = { .header = IPC_HEADER(IPC_PARENT_DRAIN, drain) };
-    assert_int_equal(slots_receive(theirs, &buffer, fds, &n), -EAGAIN);
+    assert_int_equal(slots_receive(theirs, IPC_ROLE_WORKER, &buffer, fds, &n), -EAGAIN);
     assert_true(lowest_free() >= IPC_SLOTS_END);
     assert_int_equal(ipc_send(ours, &drain, NULL, 0), 0);
-    assert_int_equal(slots_receive(theirs, &buffer, fds, &n), 0);
+    assert_int_equal(slots_receive(theirs, IPC_ROLE_WORKER, &buffer, fds, &n), 0);
     assert_int_equal(n, 0);
     assert_true(lowest_free() >= IPC_SLOTS_END);
 }
@@ -70,7 +70,7 @@ static void more_than_the_slots_hold_is_refused_and_not_put_high(void **state)
     size_t n = 0;
     for (;;) {
         give_channel(ours);
-        r = slots_receive(theirs, &buffer, fds, &n);
+        r = slots_receive(theirs, IPC_ROLE_WORKER, &buffer, fds, &n);
         if (r < 0)
             break;
         assert_true(fds[0] < IPC_SLOTS_END);
@@ -80,7 +80,7 @@ static void more_than_the_slots_hold_is_refused_and_not_put_high(void **state)
     assert_int_equal(r, -EMFILE);
     while (n_taken > 0)
         assert_int_equal(slots_close(taken[--n_taken]), 0);
-    assert_int_equal(slots_receive(theirs, &buffer, fds, &n), 0);
+    assert_int_equal(slots_receive(theirs, IPC_ROLE_WORKER, &buffer, fds, &n), 0);
     assert_int_equal(slots_close(fds[0]), 0);
     assert_true(lowest_free() >= IPC_SLOTS_END);
 }
