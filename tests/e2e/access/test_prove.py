@@ -150,7 +150,7 @@ def test_a_grant_whose_pattern_means_services_to_come_is_not_superfluous(directo
 def test_taking_ssh_away_is_warned_of(directory):
     new = os.path.join(directory, "new.yml")
     with open(new, "w", encoding="utf-8") as file:
-        file.write(TEXT.replace('to: ["roc:22", "bluejay:22", "robin:22"] }\n\n', 'to: ["bluejay:22", "robin:22"] }\n\n', 1).split("expect:\n")[0])
+        file.write(TEXT.replace('to: ["roc:22", "bluejay:22", "robin:22"]', 'to: ["bluejay:22", "robin:22"]', 1).split("expect:\n")[0])
     done = run("check", new, "--before", HOMELAB)
     assert done.returncode == 0 and "macbook loses ssh to roc" in done.stdout
     assert "loses ssh" not in run("check", HOMELAB, "--before", HOMELAB).stdout

@@ -41,6 +41,22 @@ def test_each_exposes_the_port_that_is_declared_and_publishes_none():
         assert [str(port) for port in service["expose"]] == [ports[key]], key
 
 
+def test_only_who_is_granted_something_outside_its_project_has_a_network_that_leads_out():
+    askers = set()
+    for grant in DECLARATION["grants"]:
+        granted = grant["to"] if isinstance(grant["to"], list) else [grant["to"]]
+        names = grant["from"] if isinstance(grant["from"], list) else [grant["from"]]
+        if "internet" in granted or "over" in grant:
+            askers |= {DECLARATION["services"][name]["container"] for name in names if "container" in DECLARATION["services"].get(name, {})}
+    leads_out = set()
+    for host in HOSTS:
+        for project, path in compose.files(host).items():
+            _, services, networks = compose.read(path)
+            leads_out |= {f"{project}/{name}" for name, service in services.items() if service.get("network_mode") != "none"
+                          and any(not (networks[key] or {}).get("internal") for key in service["networks"])}
+    assert leads_out == askers
+
+
 @needs("docker-compose")
 @pytest.mark.parametrize("host", HOSTS)
 def test_compose_itself_reads_the_files(host):
@@ -67,7 +83,7 @@ def shape(engine, project):
 
 
 @needs("docker-compose")
-@pytest.mark.parametrize("project", ["monitoring", "mcp", "recipes"])
+@pytest.mark.parametrize("project", ["monitoring", "vault", "recipes"])
 def test_the_tests_make_of_a_file_what_compose_makes_of_it(engine, project):
     path = compose.files("roc")[project]
     engine.image(compose.IMAGE, {"/bin/postern-standin": compose.STANDIN})
