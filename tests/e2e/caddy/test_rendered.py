@@ -164,7 +164,7 @@ def test_http_is_sent_to_https_for_guests_only(world):
 
 
 def test_identity_fields_of_a_client_are_dropped(world):
-    name = {"roc": "registry", "bluejay": "status"}[world.gateway]
+    name = {"roc": "registry", "bluejay": "music"}[world.gateway]
     answer = world.ask([[HOSTS["kobo"], HOSTS[world.gateway], 443, f"{name}.home.example"]], whole=True)[0]
     assert answer[0] == 200 and "postern-host" not in answer[2] and f'"x-forwarded-for": "{HOSTS["kobo"]}"' in answer[2]
 
