@@ -7,6 +7,7 @@
 
 #include "base/uids.h"
 #include "cli/cli.h"
+#include "cli/compose_input.h"
 #include "cli/files.h"
 #include "cli/mesh_base.h"
 #include "render/caddy.h"
@@ -112,6 +113,8 @@ static const struct render_target targets[] = {
     { "nftables", "ipku", RENDER_EACH_HOST, ".nft", "a host's firewall, for \"nft -f\"; it replaces table inet postern and touches no other", write_nftables },
     { "pf", "ipk", RENDER_EACH_HOST, ".pf.conf", "a macOS host's firewall, for \"pfctl -a postern -f\"; --interface utunN adds the guard", write_pf },
     { "mesh", "i", RENDER_ONCE, "mesh.nft", "the filter between all hosts, for a network namespace that stands for the mesh", write_mesh },
+    { "compose", "dcqn", RENDER_OF_PROJECT, ".compose.override.yml", "a Compose project's networks, each service on those it needs, as an override file",
+      cli_compose_write },
     { "tailscale", "b", RENDER_ONCE, "tailscale.hujson", "a Tailscale policy file: grants, hosts, tests", write_tailscale },
     { "headscale", "b", RENDER_ONCE, "headscale.hujson", "the same in the subset that Headscale takes", write_headscale },
     { "hosts", "", RENDER_ONCE, "hosts", "names as plain records: \"ADDRESS NAME\", at the gateways that serve them", write_hosts },
@@ -134,12 +137,14 @@ static const struct option options[] = {
     { "interface", required_argument, NULL, 'i' },   { "mesh-port", required_argument, NULL, 'p' },
     { "keep-lan", no_argument, NULL, 'k' },          { "worker-uids", required_argument, NULL, 'u' },
     { "base", required_argument, NULL, 'b' },        { "from", required_argument, NULL, 's' },
+    { "docker", required_argument, NULL, 'd' },      { "compose", required_argument, NULL, 'c' },
+    { "pool", required_argument, NULL, 'q' },        { "host", required_argument, NULL, 'n' },
     { "help", no_argument, NULL, 'h' },              { 0 }
 };
 
 static const char *arguments_of(const struct render_target *target)
 {
-    static const char *const arguments[] = { "", " HOST", " SURFACE", " HOST SURFACE" };
+    static const char *const arguments[] = { "", " HOST", " SURFACE", " HOST SURFACE", " PROJECT" };
     return arguments[target->each];
 }
 
@@ -163,6 +168,10 @@ static void help_write(FILE *out)
           "      --interface NAME     the mesh's interface (default tailscale0; \"\": none, know the mesh by its addresses only)\n"
           "      --mesh-port PORT     the mesh's own UDP port, kept open on the LAN (default 41641; 0: none)\n"
           "      --keep-lan           leave what listens on declared LAN addresses alone, but for ports that are served on the mesh\n"
+          "      --docker ENGINE          where the project runs, as for postern audit (default: this machine's engine) (compose)\n"
+          "      --compose FILE           what 'docker compose config' writes of it, where it doesn't run (compose)\n"
+          "      --pool RANGE             where its networks' addresses are cut from (default " COMPOSE_POOL ") (compose)\n"
+          "      --host HOST              which declared host it runs on (default: this machine) (compose)\n"
           "      --worker-uids A-B    users that may start no connection: the gateway's workers, where postern run was given another --uid-base\n"
           "\n"
           "To put a host's firewall in force, and to see what all hosts' files would be:\n"
@@ -177,7 +186,7 @@ static void help_write(FILE *out)
 
 struct arguments {
     const struct render_target *target;
-    const char *file, *directory, *host, *surface;
+    const char *file, *directory, *host, *surface, *project;
     char used[16];   /* letters of the options that were given */
     size_t n_used;
 };
@@ -213,6 +222,10 @@ static bool option_read(int c, struct arguments *ret, struct render_given *given
     case 'f': ret->file = optarg; return true;
     case 'o': ret->directory = optarg; return true;
     case 's': given->from = optarg; return true;
+    case 'd': given->docker = optarg; return true;
+    case 'c': given->compose_path = optarg; return true;
+    case 'q': given->pool = optarg; return true;
+    case 'n': given->host_name = optarg; return true;
     case 'b': given->base_path = optarg; return true;
     case 'i': given->nftables.mesh_interface = str_of(optarg); return true;
     case 'k': given->nftables.keep_lan = true; return true;
@@ -265,6 +278,10 @@ static bool arguments_check(const struct arguments *given, int n_left)
         fprintf(stderr, "postern render: too much; 'postern render %s%s' it is\n", target->name, arguments_of(target));
         return false;
     }
+    if ((target->each & RENDER_OF_PROJECT) && !given->project) {
+        fprintf(stderr, "postern render: %s for which Compose project? 'postern render %s%s'\n", target->name, target->name, arguments_of(target));
+        return false;
+    }
     if ((target->each & RENDER_EACH_HOST) && !given->host && !given->directory) {
         fprintf(stderr, "postern render: %s for which host? 'postern render %s%s', or -o DIR for a file of each\n", target->name, target->name,
                 arguments_of(target));
@@ -290,6 +307,8 @@ static int arguments_read(int argc, char **argv, struct arguments *ret, struct r
         return CLI_UNKNOWN + 1;
     if (ret->target->each & RENDER_EACH_HOST && optind < argc)
         ret->host = argv[optind++];
+    if (ret->target->each & RENDER_OF_PROJECT && optind < argc)
+        ret->project = given->project = argv[optind++];
     if (ret->target->each & RENDER_EACH_SURFACE && optind < argc)
         ret->surface = argv[optind++];
     return arguments_check(ret, argc - optind) ? 0 : CLI_UNKNOWN + 1;
@@ -342,6 +361,8 @@ static void name_make(const struct arguments *arguments, const struct render_giv
     unsigned each = arguments->target->each;
     struct str host = each & RENDER_EACH_HOST ? given->model->hosts[given->host].name.text : STR("");
     struct str surface = each & RENDER_EACH_SURFACE ? given->model->surfaces[given->surface].name.text : STR("");
+    if (each & RENDER_OF_PROJECT)
+        host = str_of(given->project);
     snprintf(ret, FILE_NAME_SIZE, "%.*s%s%.*s%s", STR_ARG(host), host.len && surface.len ? "-" : "", STR_ARG(surface), arguments->target->file);
 }
 
@@ -358,7 +379,8 @@ static int one_write(const struct arguments *arguments, const struct render_give
     if (r == 0)
         r = out.error;
     if (r < 0) {
-        fprintf(stderr, "postern render: %s\n", err.text[0] ? err.text : strerror(-r));
+        if (r != -EIO || err.text[0]) /* else it was said */
+            fprintf(stderr, "postern render: %s\n", err.text[0] ? err.text : strerror(-r));
         return r == -EINVAL ? CLI_NO : CLI_UNKNOWN;
     }
     ++*n_written;

@@ -13,16 +13,18 @@ struct render_given {
     const char *from;          /* --from: whose reach to show, or NULL */
     struct str base;           /* --base: the text of the user's own file that the output is to be put into; ptr NULL: none was given */
     const char *base_path;
+    const char *project, *docker, *compose_path, *pool, *host_name; /* a Compose project; --docker, --compose, --pool, --host, or NULL */
     struct render_nftables_options nftables;
 };
 
-enum render_each { RENDER_ONCE = 0, RENDER_EACH_HOST = 1, RENDER_EACH_SURFACE = 2 }; /* the last two may be had together */
+/* Hosts and surfaces may be had together. A project is always named. */
+enum render_each { RENDER_ONCE = 0, RENDER_EACH_HOST = 1, RENDER_EACH_SURFACE = 2, RENDER_OF_PROJECT = 4 };
 
 struct render_target {
     const char *name;
     const char *options;   /* letters of the options it takes besides -f, -o and -h; see options[] in cli/render.c */
     unsigned each;         /* enum render_each */
-    const char *file;      /* with -o: the whole name, or what follows "HOST", "SURFACE" or "HOST-SURFACE" */
+    const char *file;      /* with -o: the whole name, or what follows "HOST", "SURFACE", "HOST-SURFACE" or "PROJECT" */
     const char *summary;   /* one line, no full stop */
     /* Appends to out. 0; -EINVAL with err when there is none for that host, surface or option; other negative errno. */
     int (*write)(const struct render_given *given, struct buf *out, struct error *err);
