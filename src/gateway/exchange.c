@@ -543,7 +543,7 @@ void exchange_judge_again(struct exchange *x)
 {
     struct image_name_slot slot;
     bool known;
-    uint32_t principal = image_find_principal(x->gw->view, &x->client);
+    uint32_t principal = gateway_find_principal(x->gw, &x->client);
     if (principal != IMAGE_NONE && decide(x->gw->view, principal, str_of(x->host), &slot, &known) != IMAGE_NONE) {
         x->service = slot.service;
         if (image_service(x->gw->view, slot.service)->protocol != x->protocol) { /* what is under way may succeed; nothing is tried anew */

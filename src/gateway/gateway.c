@@ -75,6 +75,7 @@ void gateway_deinit(struct gateway *gw)
     io_loop_deinit(&gw->loop);
     exchange_free_spares(gw);
     free(gw->principal_connections);
+    guests_deinit(&gw->guests);
     free(gw->rx_scratch);
     free(gw->tx_scratch);
     free(gw->plain_in);
@@ -94,17 +95,61 @@ static void forget_principals(struct gateway *gw)
         client->principal = IMAGE_NONE;
 }
 
+uint32_t gateway_find_principal(const struct gateway *gw, const struct address *address)
+{
+    uint64_t container = guests_find(&gw->guests, address);
+    if (container && image_find_declared(gw->view, address) == IMAGE_NONE)
+        return image_find_guest(gw->view, container);
+    return image_find_principal(gw->view, address);
+}
+
 static void recount_clients(struct gateway *gw)
 {
     struct client *next;
     for (struct client *client = gw->clients; client; client = next) {
         next = client->next;
-        client->principal = image_find_principal(gw->view, &client->address);
+        client->principal = gateway_find_principal(gw, &client->address);
         if (client->principal == IMAGE_NONE)
             client_close(client, "no longer a guest of this surface");
         else
             gw->principal_connections[client->principal]++;
     }
+}
+
+static void judge_clients_at(struct gateway *gw, const struct address *address)
+{
+    uint32_t principal = gateway_find_principal(gw, address);
+    struct client *next;
+    for (struct client *client = gw->clients; client; client = next) {
+        next = client->next;
+        if (!address_equal(&client->address, address) || client->principal == principal)
+            continue;
+        if (client->principal != IMAGE_NONE)
+            gw->principal_connections[client->principal]--;
+        client->principal = principal;
+        if (principal == IMAGE_NONE)
+            client_close(client, "the container that asked is gone");
+        else
+            gw->principal_connections[principal]++;
+    }
+}
+
+void gateway_take_guest(struct gateway *gw, const struct address *address, uint64_t container, bool is_present)
+{
+    uint64_t before = guests_find(&gw->guests, address);
+    if (!is_present)
+        (void)guests_remove(&gw->guests, address, container);
+    else if (guests_put(&gw->guests, address, container) < 0)
+        (void)guests_remove(&gw->guests, address, before);
+    if (guests_find(&gw->guests, address) == before)
+        return;
+    struct exchange *next;
+    for (struct exchange *x = gw->exchanges; x; x = next) {
+        next = x->next;
+        if (address_equal(&x->client, address))
+            exchange_judge_again(x);
+    }
+    judge_clients_at(gw, address);
 }
 
 int gateway_take_view(struct gateway *gw, struct image view, void *map, size_t size)

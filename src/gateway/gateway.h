@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/address.h"
+#include "gateway/guests.h"
 #include "http/head.h"
 #include "io/loop.h"
 #include "ipc/message.h"
@@ -82,6 +83,7 @@ struct gateway {
     uint32_t n_spare_exchanges;
     uint32_t n_clients;
     uint32_t *principal_connections; /* by principal of the current view */
+    struct guests guests;            /* addresses of containers that ask */
     bool draining;
     void (*drained)(struct gateway *gw); /* called once, when draining and the last client is gone */
 
@@ -118,6 +120,11 @@ int gateway_init(struct gateway *gw, struct image view, void *map, size_t size, 
 void gateway_deinit(struct gateway *gw);
 /* Decides by the new view from now on; connections and exchanges that lost their right are closed before it returns. 0; -ENOMEM: nothing changed. */
 int gateway_take_view(struct gateway *gw, struct image view, void *map, size_t size) must_check;
+/* Who asks from that address: a declared host, a container that has it now, or a segment at large; IMAGE_NONE: nobody. A container's
+ * address is never lent a segment's rights. */
+uint32_t gateway_find_principal(const struct gateway *gw, const struct address *address);
+/* The container has that address from now on, or no longer: connections from there are judged again before it returns. */
+void gateway_take_guest(struct gateway *gw, const struct address *address, uint64_t container, bool is_present);
 /* New handshakes use it; takes the reference. */
 void gateway_take_tls(struct gateway *gw, struct tls_context *tls);
 /* No new connections; idle ones close; drained is called when none are left. */

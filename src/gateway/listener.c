@@ -44,7 +44,7 @@ static uint32_t connections_cap(const struct gateway *gw)
 /* Whether the peer may go on to TLS; otherwise it is closed without a byte. */
 static bool admit(struct gateway *gw, const struct address *address, uint32_t *ret_principal)
 {
-    uint32_t principal = image_find_principal(gw->view, address);
+    uint32_t principal = gateway_find_principal(gw, address);
     if (principal == IMAGE_NONE) {
         gw->metrics->connections_refused_nobody++;
         exchange_record_refusal(gw, address, IMAGE_NONE, IPC_DENIED_NOBODY);

@@ -438,20 +438,23 @@ uint32_t image_find_guest(struct image view, uint64_t container)
     return IMAGE_NONE;
 }
 
-uint32_t image_find_principal(struct image view, const struct address *address)
+uint32_t image_find_declared(struct image view, const struct address *address)
 {
     const struct image_address_slot *slots = image_section(view, IMAGE_ADDRESSES);
-    uint32_t mask = image_count(view, IMAGE_ADDRESSES) - 1, found = IMAGE_NOBODY;
+    uint32_t mask = image_count(view, IMAGE_ADDRESSES) - 1;
     uint32_t at = (uint32_t)address_hash(address) & mask;
     while (slots[at].principal != IMAGE_NONE && !address_equal(&slots[at].address, address))
         at = (at + 1) & mask;
-    if (slots[at].principal != IMAGE_NONE) {
-        found = slots[at].principal;
-    } else {
+    return slots[at].principal;
+}
+
+uint32_t image_find_principal(struct image view, const struct address *address)
+{
+    uint32_t found = image_find_declared(view, address);
+    if (found == IMAGE_NONE) {
         const struct image_prefix *prefix =
             image_find_prefix(image_section(view, IMAGE_PREFIXES), image_count(view, IMAGE_PREFIXES), address, 128);
-        if (prefix)
-            found = prefix->principal;
+        found = prefix ? prefix->principal : IMAGE_NOBODY;
     }
     return found == IMAGE_NOBODY ? IMAGE_NONE : found;
 }

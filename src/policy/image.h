@@ -262,6 +262,8 @@ uint64_t image_container_number(struct str reference);
 uint32_t image_find_container(struct image docker, uint64_t number);
 /* The principal that is the container of that number in a view, or IMAGE_NONE. */
 uint32_t image_find_guest(struct image view, uint64_t container);
+/* The principal of exactly that address; IMAGE_NOBODY: it is declared, and has no grant here; IMAGE_NONE: it is not declared. */
+uint32_t image_find_declared(struct image view, const struct address *address);
 /* The principal index of a source address, or IMAGE_NONE for nobody: exact address first, then the longest prefix. */
 uint32_t image_find_principal(struct image view, const struct address *address);
 /* The slot of a host name (already lower case, no port, no trailing dot), or NULL. Constant time in the number of services. */

@@ -241,7 +241,7 @@ static void on_first(struct docker *docker, const struct docker_container *conta
     name->is_paused = container->state == DOCKER_PAUSED;
     if (docker_name_is_alive(name) && is_same_run(&name->run, &look->run) && !name->owes_broker) {
         struct address addresses[DOCKER_GUEST_ADDRESSES];
-        uint32_t n = container->network_mode == DOCKER_NETWORKS ? addresses_of(container, addresses) : 0;
+        uint32_t n = container->network_mode != DOCKER_NETWORK_CONTAINER ? addresses_of(container, addresses) : 0;
         end(docker);
         docker_name_refresh(name, addresses, n);
         return;

@@ -18,7 +18,7 @@
 #include "tls/provider.h"
 #include "tls/ticket.h"
 
-enum { DEFERRED_MAX = 32 };
+enum { DEFERRED_MAX = 32, DEFERRED_GUESTS_MAX = 2 * GUESTS_MAX /* each of them gone, and another come */ };
 
 struct parent_message {
     struct ipc_buffer buffer;
@@ -36,8 +36,9 @@ struct worker {
     struct io_timer drain_limit;
     struct io_deferred later;
     bool signing_waits;            /* inside renew: only channels are taken */
-    size_t n_waiting;
+    size_t n_waiting, n_waiting_guests;
     struct parent_message waiting[DEFERRED_MAX];
+    struct ipc_guest waiting_guests[DEFERRED_GUESTS_MAX];
 };
 
 static _Noreturn void fail(const char *what, int r)
@@ -216,6 +217,11 @@ static void drain(struct worker *w, const struct ipc_drain *message)
     gateway_drain(&w->gw);
 }
 
+static void take_guest(struct worker *w, const struct ipc_guest *guest)
+{
+    gateway_take_guest(&w->gw, &guest->address, guest->container, guest->is_present);
+}
+
 static bool is_about_channels(uint16_t type)
 {
     return type == IPC_PARENT_CHANNEL || type == IPC_PARENT_CHANNEL_LOST;
@@ -240,6 +246,9 @@ static void dispatch(struct worker *w, const struct parent_message *m)
     case IPC_PARENT_DRAIN:
         drain(w, message);
         break;
+    case IPC_PARENT_GUEST:
+        take_guest(w, message);
+        break;
     default:
         for (size_t i = 0; i < m->n_fds; i++)
             close_low(m->fds[i]);
@@ -261,10 +270,14 @@ static int hear_parent(struct worker *w)
         dispatch(w, &m);
         return 0;
     }
+    io_defer(&w->gw.loop, &w->later);
+    if (m.buffer.header.type == IPC_PARENT_GUEST && w->n_waiting_guests < DEFERRED_GUESTS_MAX) {
+        memcpy(&w->waiting_guests[w->n_waiting_guests++], &m.buffer, sizeof w->waiting_guests[0]);
+        return 0;
+    }
     if (w->n_waiting == DEFERRED_MAX)
         fail("the parent's messages while a signature is waited for", -ENOBUFS);
     w->waiting[w->n_waiting++] = m;
-    io_defer(&w->gw.loop, &w->later);
     return 0;
 }
 
@@ -273,7 +286,9 @@ static void hear_what_waited(struct io_deferred *deferred)
     struct worker *w = container_of(deferred, struct worker, later);
     for (size_t i = 0; i < w->n_waiting; i++)
         dispatch(w, &w->waiting[i]);
-    w->n_waiting = 0;
+    for (size_t i = 0; i < w->n_waiting_guests; i++)
+        take_guest(w, &w->waiting_guests[i]);
+    w->n_waiting = w->n_waiting_guests = 0;
 }
 
 static void parent_ready(struct io_source *source, uint32_t events)

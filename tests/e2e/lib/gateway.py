@@ -26,8 +26,9 @@ HOSTS = {
 
 
 class Gateway:
-    def __init__(self, directory, services=None, grants=None, surfaces=None, wait=True, engine=None, **top):
-        """engine: the socket of the Docker engine that has its containers (by default a directory of namespaces). services: name to Standin or to what the declaration says. grants: default clients to everything over main, ai to nothing.
+    def __init__(self, directory, services=None, grants=None, surfaces=None, wait=True, engine=None, inside=(), **top):
+        """engine: the socket of the Docker engine that has its containers (by default a directory of namespaces). inside: words before the
+        command, of another network namespace, whose clients are none of ours. services: name to Standin or to what the declaration says. grants: default clients to everything over main, ai to nothing.
         surfaces: name to settings without a port (main and agents by default). Whatever else: top-level keys of the declaration."""
         self.directory = str(directory)
         self.run_directory, self.state_directory = os.path.join(self.directory, "run"), os.path.join(self.directory, "state")
@@ -45,7 +46,7 @@ class Gateway:
         self.file = os.path.join(self.directory, "postern.yml")
         self.log_file = os.path.join(self.directory, "access.log")
         self.ca = os.path.join(self.directory, "ca.pem")
-        self.engine = engine
+        self.engine, self.inside = engine, inside
         self.server = ADDRESS
         self.domain = top.get("domain", DOMAIN)
         self.port = {}
@@ -90,7 +91,7 @@ class Gateway:
     def start(self, wait=True, options=()):
         """options: more of postern run's, for this start."""
         self.declare(self.declaration)
-        self.process = Process("gateway", [POSTERN, "run", "-f", self.file, "--host", "gw", "--run-directory", self.run_directory,
+        self.process = Process("gateway", [*self.inside, POSTERN, "run", "-f", self.file, "--host", "gw", "--run-directory", self.run_directory,
                                            "--state-directory", self.state_directory,
                                            *(() if self.engine else ("--container-directory", self.container_directory)), *options],
                                self.directory)
@@ -106,7 +107,7 @@ class Gateway:
                 return False  # it gets its name when every role is ready
             if not (os.path.exists(self.ca) and os.path.getsize(self.ca)) and not self.export_ca():
                 return False
-            return all(self._greets(name) for name in self.port if not self.surfaces[name].get("hosts"))
+            return self.inside or all(self._greets(name) for name in self.port if not self.surfaces[name].get("hosts"))
         try:
             wait_until(ready, timeout_s, "the gateway is ready", 0.02)
         except AssertionError as trouble:
