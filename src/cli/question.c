@@ -194,6 +194,10 @@ void question_write_hop(struct buf *out, const struct layers *layers, const stru
     const struct model *m = layers->access->model;
     if (hop->layer == EXPLAIN_INSTANCE) {
         write_instance(out, layers, hop);
+    } else if (hop->layer == EXPLAIN_GATEWAY && hop->port) {
+        buf_printf(out, "%.*s %s %.*s", STR_ARG(host_name(layers, hop->host)),
+                   hop->answer == EXPLAIN_NO ? "relays nothing: no grant to it names" : "relays it to",
+                   STR_ARG(m->services[hop->service].name.text));
     } else if (hop->layer == EXPLAIN_GATEWAY) {
         struct str service = m->services[hop->service].name.text, surface = m->surfaces[result->surface].name.text;
         if (hop->answer == EXPLAIN_NO)

@@ -72,17 +72,6 @@ static void pass_network(const struct verify_layers *l, struct explain_path *pat
         ask_network(l, path, EXPLAIN_FIREWALL, firewalls ? firewalls[host] : NULL, asker, host, from, to, protocol, port);
 }
 
-void explain_flow(const struct verify_layers *layers, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port,
-                  struct explain_path *ret)
-{
-    struct explain_path path = { .from = *from, .gateway = MODEL_NONE, .is_open = true };
-    uint32_t host = host_of(layers, from), whose = host_of(layers, to);
-    path.stays_on_host = host != MODEL_NONE && (host == whose || (whose == MODEL_NONE && host == lan_host_of(layers, to)));
-    if (!path.stays_on_host)
-        pass_network(layers, &path, MODEL_NONE, from, to, protocol, port);
-    *ret = path;
-}
-
 /* ---- web services ---- */
 
 static void pass_gateway(const struct verify_layers *l, struct explain_path *path, const struct gateway_layer *gateway, uint32_t service,
@@ -140,6 +129,45 @@ static void pass_way(const struct verify_layers *l, struct explain_path *path, c
         set_answer(path, hop, EXPLAIN_NO);
     }
 }
+
+/* ---- one flow ---- */
+
+/* A direct port that a gateway relays. */
+static void pass_relay(const struct verify_layers *l, struct explain_path *path, const struct address *to, uint8_t protocol, uint16_t port)
+{
+    for (uint32_t g = 0; g < l->n_gateways; g++) {
+        const struct gateway_layer *gateway = &l->gateways[g];
+        const struct gateway_port *relayed = gateway_layer_find_port(gateway, to, protocol, port);
+        if (!relayed)
+            continue;
+        struct explain_hop *hop = add_hop(path, EXPLAIN_GATEWAY, MODEL_NONE, gateway->host);
+        hop->service = relayed->service;
+        hop->to = *to;
+        hop->protocol = protocol;
+        hop->port = port;
+        hop->declared = find_reason(l->declared, &path->from, to, protocol, port);
+        hop->rule = find_reason(&gateway->relation, &path->from, to, protocol, port);
+        set_answer(path, hop, hop->rule ? EXPLAIN_YES : EXPLAIN_NO);
+        for (uint32_t i = 0; i < gateway->n_ways; i++)
+            if (gateway->ways[i].service == relayed->service && gateway->ways[i].surfaces == 0)
+                pass_way(l, path, gateway, &gateway->ways[i]);
+    }
+}
+
+void explain_flow(const struct verify_layers *layers, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port,
+                  struct explain_path *ret)
+{
+    struct explain_path path = { .from = *from, .gateway = MODEL_NONE, .is_open = true };
+    uint32_t host = host_of(layers, from), whose = host_of(layers, to);
+    path.stays_on_host = host != MODEL_NONE && (host == whose || (whose == MODEL_NONE && host == lan_host_of(layers, to)));
+    if (!path.stays_on_host) {
+        pass_network(layers, &path, MODEL_NONE, from, to, protocol, port);
+        pass_relay(layers, &path, to, protocol, port);
+    }
+    *ret = path;
+}
+
+/* ---- a web service, by all ways ---- */
 
 static void pass_ways(const struct verify_layers *l, struct explain_path *path, const struct gateway_layer *gateway, uint32_t service,
                       uint32_t surface)

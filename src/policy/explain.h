@@ -27,7 +27,7 @@ struct explain_hop {
     const struct gateway_way *way;         /* INSTANCE */
 };
 
-enum { EXPLAIN_HOPS_MAX = 6 };
+enum { EXPLAIN_HOPS_MAX = 8 };
 
 struct explain_path {
     struct explain_hop hops[EXPLAIN_HOPS_MAX];

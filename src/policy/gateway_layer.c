@@ -2,6 +2,7 @@
 #include "policy/gateway_layer.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/table.h"
 #include "policy/containers.h"
@@ -98,6 +99,34 @@ static uint32_t class_of_guest(struct image view, const struct nesting_range *gu
     return guest->owner < image_count(view, IMAGE_PRINCIPALS) ? image_principal(view, guest->owner)->class_index : IMAGE_NONE;
 }
 
+/* Which of the view's services the relay takes a port for, by the name that it looks up; IMAGE_NONE: for none. */
+static uint32_t service_of_port(struct image view, const struct gateway_port *port)
+{
+    char name[sizeof "udp/65535"];
+    snprintf(name, sizeof name, "%s/%u", port->protocol == RELATION_UDP ? "udp" : "tcp", (unsigned)port->port);
+    const struct image_name_slot *slot = image_find_name(view, str_of(name));
+    return slot ? slot->service : IMAGE_NONE;
+}
+
+/* The ports of one direct service that one rule lets the class reach. */
+static int read_port_rules(struct reading *r, struct image view, struct relation_rule rule, uint32_t service)
+{
+    struct relation *relation = &r->layer->relation;
+    int e = 0;
+    for (uint32_t i = 0; e == 0 && i < r->layer->n_ports; i++) {
+        const struct gateway_port *port = &r->layer->ports[i];
+        const struct relation_range there = { port->address, port->address };
+        if (service_of_port(view, port) != service)
+            continue;
+        rule.protocol_first = rule.protocol_last = port->protocol;
+        rule.port_first = rule.port_last = port->port;
+        e = relation_add_selector(relation, &there, 1, &rule.destination);
+        if (e == 0)
+            e = relation_add_rule(relation, &rule);
+    }
+    return e;
+}
+
 /* The services from first to end, which are in the order of their rules, that one rule lets the class reach. */
 static int read_rule(struct reading *r, struct image view, const struct classes *c, uint32_t source, const struct decision *first,
                      const struct decision *end)
@@ -117,6 +146,11 @@ static int read_rule(struct reading *r, struct image view, const struct classes 
         c->scratch[n++] = (struct relation_range){ point, point };
     }
     int e = relation_add_reason(relation, (struct relation_reason){ file, (uint32_t)line, STR("gateway") }, &out.reason);
+    if (c->surface == IMAGE_SURFACE_DIRECT) {
+        for (const struct decision *d = first; e == 0 && d < end; d++)
+            e = read_port_rules(r, view, out, d->service);
+        return e;
+    }
     if (e == 0)
         e = relation_add_selector(relation, c->scratch, n, &out.destination);
     return e == 0 ? relation_add_rule(relation, &out) : e;
@@ -194,12 +228,18 @@ static int read_view(struct reading *r, const struct compile_block *block)
                          .decisions = arena_array(&r->scratch, n_services, struct decision) };
     if (!points || !c.scratch || !c.decisions)
         return -ENOMEM;
-    if (c.surface >= r->model->n_surfaces)
+    if (c.surface >= r->model->n_surfaces && c.surface != IMAGE_SURFACE_DIRECT)
         return refuse(r, "surface", image_str(view, image_surface(view, 0)->name));
     for (uint32_t i = 0; i < n_services; i++) {
         struct str name = image_str(view, image_service(view, i)->name);
         if (!table_get(&r->services, name, &points[i]))
             return refuse(r, "service", name);
+    }
+    for (uint32_t i = 0; c.surface == IMAGE_SURFACE_DIRECT && i < r->layer->n_ports; i++) {
+        uint32_t service = service_of_port(view, &r->layer->ports[i]);
+        if (service == IMAGE_NONE)
+            return refuse(r, "a direct port's service", STR("?"));
+        r->layer->ports[i].service = points[service];
     }
     e = read_guests(r, view, &guests, &c.n_guests);
     if (e < 0)
@@ -268,12 +308,16 @@ static int read_plan(struct reading *r, const struct compile_block *block)
         return e;
     struct gateway_layer *layer = r->layer;
     layer->listeners = arena_array(&layer->arena, image_count(plan, IMAGE_LISTENERS), struct gateway_listener);
-    if (!layer->listeners)
+    layer->ports = arena_array(&layer->arena, image_count(plan, IMAGE_LISTENERS), struct gateway_port);
+    if (!layer->listeners || !layer->ports)
         return -ENOMEM;
     for (uint32_t i = 0; i < image_count(plan, IMAGE_LISTENERS); i++) {
         const struct image_listener *listener = image_listener(plan, i);
-        if (listener->surface == IMAGE_SURFACE_DIRECT)
+        if (listener->surface == IMAGE_SURFACE_DIRECT) {
+            uint8_t protocol = listener->kind == IMAGE_LISTENER_DIRECT_UDP ? RELATION_UDP : RELATION_TCP;
+            layer->ports[layer->n_ports++] = (struct gateway_port){ listener->address, MODEL_NONE, listener->port, protocol };
             continue;
+        }
         if (listener->surface >= r->model->n_surfaces)
             return refuse(r, "a surface", STR("?"));
         if (listener->kind == IMAGE_LISTENER_TLS)
@@ -295,6 +339,8 @@ static int read_blocks(struct reading *r, const struct compile_output *blocks)
     for (uint32_t i = 0; e == 0 && i < blocks->n_views; i++)
         if (blocks->views[i].data)
             e = read_view(r, &blocks->views[i]);
+    if (e == 0 && blocks->views[IMAGE_SURFACE_DIRECT].data)
+        e = read_view(r, &blocks->views[IMAGE_SURFACE_DIRECT]);
     return e;
 }
 
@@ -330,6 +376,14 @@ int gateway_layer_init(struct gateway_layer *ret, const struct model *model, uin
     else
         *ret = layer;
     return e;
+}
+
+const struct gateway_port *gateway_layer_find_port(const struct gateway_layer *layer, const struct address *address, uint8_t protocol, uint16_t port)
+{
+    for (uint32_t i = 0; i < layer->n_ports; i++)
+        if (layer->ports[i].protocol == protocol && layer->ports[i].port == port && address_equal(&layer->ports[i].address, address))
+            return &layer->ports[i];
+    return NULL;
 }
 
 void gateway_layer_deinit(struct gateway_layer *layer)

@@ -85,6 +85,16 @@ uint32_t naive_verdict(const struct model *model, const struct address *from, ui
     return MODEL_NONE;
 }
 
+uint32_t naive_direct(const struct model *model, const struct address *from, uint32_t service)
+{
+    struct naive_principal who = naive_identify(model, from);
+    for (uint32_t i = 0; i < model->n_grants; i++)
+        for (uint32_t t = 0; is_from(&model->grants[i], who) && t < model->grants[i].n_to; t++)
+            if (model->grants[i].to[t].kind == MODEL_TARGET_SERVICE && model->grants[i].to[t].service == service)
+                return i;
+    return MODEL_NONE;
+}
+
 bool naive_is_guest(const struct model *model, const struct address *from, uint32_t surface)
 {
     struct naive_principal who = naive_identify(model, from);

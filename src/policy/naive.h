@@ -11,6 +11,8 @@ struct naive_principal naive_identify(const struct model *model, const struct ad
 
 /* The first grant that lets the address reach the web service on the surface, or MODEL_NONE. */
 uint32_t naive_verdict(const struct model *model, const struct address *from, uint32_t service, uint32_t surface);
+/* The first grant that lets it use the direct service, or MODEL_NONE. */
+uint32_t naive_direct(const struct model *model, const struct address *from, uint32_t service);
 /* Whether the address has a grant on the surface at all. */
 bool naive_is_guest(const struct model *model, const struct address *from, uint32_t surface);
 /* The same for a container, known by its host and its reference: it asks the gateway beside it. */

@@ -209,7 +209,8 @@ static int mark_senders(struct proof *p)
 
 static int make_space(struct proof *p)
 {
-    const struct relation *const layers[] = { p->layers->declared, p->mesh, p->firewall, p->firewall_lan, p->unknown, p->unknown_lan, &p->shape };
+    const struct relation *const layers[] = { p->layers->declared, p->mesh, p->firewall, p->firewall_lan, p->unknown, p->unknown_lan, &p->shape,
+                                              &p->direct_ports };
     const struct relation **all = malloc((ARRAY_SIZE(layers) + p->layers->n_gateways) * sizeof *all);
     int r = all ? shape_places(p) : -ENOMEM;
     if (r == 0)
@@ -218,6 +219,8 @@ static int make_space(struct proof *p)
         r = shape_gateways(p);
     if (r == 0)
         r = proof_shape_web(p);
+    if (r == 0)
+        r = proof_shape_direct(p);
     if (r == 0) {
         memcpy(all, layers, sizeof layers);
         for (uint32_t g = 0; g < p->layers->n_gateways; g++)
@@ -264,11 +267,11 @@ static int read_matrices(struct proof *p)
         r = -ENOMEM;
     for (uint32_t g = 0; r == 0 && g < p->layers->n_gateways; g++)
         r = matrix_of(p->space, &p->layers->gateways[g].relation, &p->verdicts[g]);
-    return r;
+    return r == 0 ? proof_read_direct(p) : r;
 }
 
 /* What the mesh and the firewalls behind it let pass, and what comes in by the LAN: to addresses that aren't on the mesh, or to any. */
-static int compose_network(struct proof *p)
+static int unite_ways(struct proof *p)
 {
     cleanup_matrix struct matrix by_mesh = { 0 }, by_lan = { 0 };
     p->is_lan_closed = matrix_is_empty(&p->firewall_lan_rows);
@@ -282,13 +285,21 @@ static int compose_network(struct proof *p)
     return r == 0 ? matrix_unite(&by_mesh, &p->firewall_lan_rows, &p->high.network) : r;
 }
 
+static int compose_network(struct proof *p)
+{
+    int r = unite_ways(p);
+    if (r == 0)
+        r = proof_refuse_direct(p, &p->low.network);
+    return r == 0 && !p->is_lan_closed ? proof_refuse_direct(p, &p->high.network) : r;
+}
+
 static const struct proof_reach *surely_by_any_way(const struct proof *p)
 {
     return p->is_lan_closed ? &p->low : &p->high;
 }
 
 /* The same if all that can't be told lets pass. */
-static int compose_unknown(struct proof *p)
+static int unite_unknown(struct proof *p)
 {
     cleanup_matrix struct matrix by_mesh = { 0 }, by_lan = { 0 }, low = { 0 };
     int r = matrix_intersect(&p->mesh_rows, &p->unknown_rows, &by_mesh);
@@ -303,6 +314,14 @@ static int compose_unknown(struct proof *p)
     if (r == 0)
         r = matrix_unite(&by_mesh, &p->unknown_lan_rows, &low);
     return r == 0 ? matrix_unite(&low, &surely_by_any_way(p)->network, &p->maybe_high.network) : r;
+}
+
+static int compose_unknown(struct proof *p)
+{
+    int r = unite_unknown(p);
+    if (r == 0)
+        r = proof_refuse_direct(p, &p->maybe_low.network);
+    return r == 0 ? proof_refuse_direct(p, &p->maybe_high.network) : r;
 }
 
 static int reach_web(struct proof *p, struct proof_reach *reach)
@@ -420,6 +439,8 @@ static void proof_deinit(struct proof *p)
     reach_deinit(&p->maybe_low);
     reach_deinit(&p->maybe_high);
     relation_deinit(&p->shape);
+    relation_deinit(&p->direct_ports);
+    matrix_deinit(&p->refused);
     free(p->place_of);
     free(p->has_firewall);
     free(p->is_not_mesh);
@@ -435,6 +456,7 @@ int verify(const struct verify_layers *layers, struct verify_result *ret)
     arena_init(&result.arena, 0);
     relation_init(&result.ranges);
     relation_init(&p.shape);
+    relation_init(&p.direct_ports);
     for (unsigned i = 0; i < ARRAY_SIZE(result.merged); i++)
         relation_init(&result.merged[i]);
     int r = prove(&p, &result);

@@ -111,6 +111,18 @@ static enum verify_answer ask_network(const struct proof_question *q, uint32_t k
     return VERIFY_NO;
 }
 
+/* A direct port that a gateway relays: it judges what has come so far. */
+static void add_relay(const struct proof_question *q, uint32_t key, struct proof_steps *steps)
+{
+    const struct gateway_layer *gateway = proof_find_port(q->proof, &q->to, key, &steps->limit);
+    if (!gateway || steps->answer == VERIFY_NO)
+        return;
+    bool is_allowed = proof_find_reason(q, &gateway->relation, key, &steps->limit);
+    add_step(q, steps, VERIFY_GATEWAY, gateway->host, is_allowed ? VERIFY_YES : VERIFY_NO, &gateway->relation, key);
+    if (!is_allowed)
+        steps->answer = VERIFY_NO;
+}
+
 void proof_explain_flow(const struct proof_question *question, uint32_t key, uint32_t last, struct proof_steps *ret)
 {
     struct proof_steps steps = { .limit = last };
@@ -125,6 +137,7 @@ void proof_explain_flow(const struct proof_question *question, uint32_t key, uin
         if (s.lan)
             add_step(question, &steps, VERIFY_FIREWALL_LAN, s.host, VERIFY_YES, question->proof->firewall_lan, key);
     }
+    add_relay(question, key, &steps);
     *ret = steps;
 }
 

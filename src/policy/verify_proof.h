@@ -21,6 +21,8 @@ struct proof {
     struct verify_result *result;                  /* has what must outlive the proof */
     const struct relation *mesh, *firewall, *firewall_lan, *unknown, *unknown_lan;
     struct relation shape;                         /* cuts the space where the composition needs it */
+    struct relation direct_ports;                  /* everybody to each direct port that a gateway relays */
+    struct matrix refused;                         /* of these, what no gateway's verdict allows */
     uint32_t place_selectors[PROOF_PLACES];        /* of shape, by what is known; UINT32_MAX: none */
     struct space *space;
     uint8_t *place_of;                             /* by destination class: PROOF_* bits */
@@ -33,6 +35,13 @@ struct proof {
     bool has_unknown, is_lan_closed;               /* is_lan_closed: nothing comes in but by the mesh; high is empty, low is both */
     struct matrix missing, extra, unproved_missing, unproved_extra;
 };
+
+/* Direct ports: fills direct_ports before the space is made, refused once verdicts are there, and takes it from a network. */
+int proof_shape_direct(struct proof *proof) must_check;
+int proof_read_direct(struct proof *proof) must_check;
+int proof_refuse_direct(const struct proof *proof, struct matrix *network) must_check;
+/* The gateway that relays the port at that protocol << 16 | port, or NULL; the limit falls to where that changes. */
+const struct gateway_layer *proof_find_port(const struct proof *proof, const struct address *to, uint32_t key, uint32_t *limit);
 
 /* Makes web services of different reach different classes. 0, -ENOMEM, -E2BIG. */
 int proof_shape_web(struct proof *proof) must_check;

@@ -160,9 +160,27 @@ static void test_the_declared_relation_is_what_the_naive_evaluator_says(void **s
 
 /* ---- gateways' images, read back ---- */
 
+/* What is granted to a direct service in a container of this gateway, at its port and nowhere else. */
+static void compare_ports(const struct world *w, uint64_t seed, const struct gateway_layer *layer, const struct address *probes, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < layer->n_ports; k++)
+            for (unsigned udp = 0; udp < 2; udp++) {
+                const struct gateway_port *p = &layer->ports[k];
+                const struct relation *relation = &layer->relation;
+                uint8_t protocol = udp ? RELATION_UDP : RELATION_TCP;
+                const struct gateway_port *there = gateway_layer_find_port(layer, &p->address, protocol, p->port);
+                uint32_t got = line_of(relation, relation_find_rule(relation, &probes[i], &p->address, protocol, p->port));
+                uint32_t expected = there ? grant_line(w, naive_direct(&w->model, &probes[i], there->service)) : MODEL_NONE;
+                if (got != expected)
+                    fail_at(seed, "direct port", &probes[i], &p->address, p->port, got, expected);
+            }
+}
+
 static void test_a_gateway_s_image_reads_back_as_its_verdicts(void **state)
 {
     (void)state;
+    uint64_t n_ports = 0;
     for (uint64_t seed = 1; seed <= N_WORLDS; seed++) {
         struct world w;
         struct address probes[PROBES_MAX];
@@ -178,6 +196,8 @@ static void test_a_gateway_s_image_reads_back_as_its_verdicts(void **state)
         cleanup_containers struct containers containers = { 0 };
         assert_int_equal(containers_init(&containers, &w.model), 0);
         compare_container_points(&w, seed, &layer.relation, &containers, 0);
+        compare_ports(&w, seed, &layer, probes, n);
+        n_ports += layer.n_ports;
         for (uint32_t i = 0; i < layer.n_ways; i++) {
             const struct model_service *s = &w.model.services[layer.ways[i].service];
             assert_true(s->kind == MODEL_KIND_WEB ? layer.ways[i].surfaces != 0 : s->kind == MODEL_KIND_DIRECT && layer.ways[i].surfaces == 0);
@@ -187,6 +207,7 @@ static void test_a_gateway_s_image_reads_back_as_its_verdicts(void **state)
         compile_output_deinit(&out);
         world_deinit(&w);
     }
+    assert_true(n_ports > 20);
 }
 
 /* ---- changes ---- */

@@ -246,6 +246,21 @@ static bool is_open_lan(const struct scene *s, const struct address *address)
     return false;
 }
 
+/* A direct port that a gateway relays is judged there, too. */
+static bool is_relayed(const struct scene *s, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port)
+{
+    bool has_relay = false, is_allowed = false;
+    for (uint32_t g = 0; g < s->n_gateways; g++)
+        for (uint32_t i = 0; i < s->gateways[g].n_ports; i++) {
+            const struct gateway_port *p = &s->gateways[g].ports[i];
+            if (p->protocol != protocol || p->port != port || !address_equal(&p->address, to))
+                continue;
+            has_relay = true;
+            is_allowed |= lets(&s->gateways[g].relation, from, to, protocol, port);
+        }
+    return !has_relay || is_allowed;
+}
+
 static bool passes(const struct scene *s, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port, enum how how)
 {
     bool mesh = lets(&s->mesh, from, to, protocol, port), has_firewall = false, firewall = false, lan = false;
@@ -257,7 +272,7 @@ static bool passes(const struct scene *s, const struct address *from, const stru
         firewall |= lets(s->firewalls[i], from, to, protocol, port) || (maybe && lets(s->unknowns[i], from, to, protocol, port));
         lan |= lets(s->firewalls_lan[i], from, to, protocol, port) || (maybe && lets(s->unknowns_lan[i], from, to, protocol, port));
     }
-    return (mesh && (firewall || !has_firewall)) || (with_lan && lan);
+    return is_relayed(s, from, to, protocol, port) && ((mesh && (firewall || !has_firewall)) || (with_lan && lan));
 }
 
 static bool is_of(const struct scene *s, uint32_t host, const struct address *address)
@@ -398,6 +413,8 @@ static void check_finding(struct scene *s, const struct verify_finding *f)
         if (f->is_web || step->layer == VERIFY_INSTANCE)
             continue;
         assert_int_equal(step->rule != NULL, step->answer != VERIFY_NO);
+        if (step->layer == VERIFY_GATEWAY)
+            assert_int_equal(is_relayed(s, from, to, f->protocol, f->port_last), step->answer == VERIFY_YES);
         if (step->layer == VERIFY_MESH)
             assert_int_equal(lets(&s->mesh, from, to, f->protocol, f->port_last), step->answer == VERIFY_YES);
         if (step->layer == VERIFY_FIREWALL && step->answer != VERIFY_UNKNOWN)
