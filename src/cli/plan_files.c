@@ -130,7 +130,7 @@ int plan_files_init(struct plan_files *ret, const struct cli_declaration *before
     arena_init(&files.arena, TEXT_MAX);
     buf_init(&r.items, FILES_MAX * sizeof(struct plan_file));
     for (size_t i = 0; !r.error && i < n_targets; i++)
-        if (!is_picture(&targets[i]))
+        if (!is_picture(&targets[i]) && !(targets[i].each & RENDER_OF_PROJECT)) /* of those the declaration alone doesn't tell */
             compare_target(&r, &targets[i]);
     files.n = (uint32_t)(r.items.len / sizeof *files.items);
     files.items = arena_array(&files.arena, files.n, struct plan_file);

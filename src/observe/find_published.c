@@ -184,7 +184,8 @@ static void change_ports(struct finding_search *search, struct finding *finding,
                              STR_ARG(ports_text(search, ports, STR("127.0.0.1"))));
         return;
     }
-    finding_line_add(search, finding, FINDING_ADD, "%.*s, direct: \"%s/%u\" }   # in postern.yml", STR_ARG(begin), finding_protocol_text(first->protocol), first->port);
+    finding_line_add(search, finding, FINDING_ADD, "%.*s, direct: \"%s/%u\" }   # in postern.yml", STR_ARG(begin),
+                     finding_protocol_text(first->protocol), first->port);
     if (mesh.len && ports->binding == BOUND_ANYWHERE)
         finding_line_add(search, finding, FINDING_TEXT, "or on the mesh only: %.*s", STR_ARG(ports_text(search, ports, mesh)));
 }

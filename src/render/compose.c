@@ -115,7 +115,8 @@ static void service_write(const struct compose_plan *plan, uint32_t service, str
     if (one->mode == COMPOSE_LEFT) {
         buf_append(out, STR("  # "));
         name_write(out, one->name);
-        buf_printf(out, " is left as it is: network_mode %.*s\n", STR_ARG(compose_text_is_plain(one->mode_text) ? one->mode_text : STR("of another container")));
+        struct str mode = compose_text_is_plain(one->mode_text) ? one->mode_text : STR("of another container");
+        buf_printf(out, " is left as it is: network_mode %.*s\n", STR_ARG(mode));
         return;
     }
     buf_append(out, STR("  "));
@@ -207,7 +208,8 @@ static void head_write(const struct compose_plan *plan, struct buf *out)
     buf_printf(out, "# Compose project %.*s: the networks that each service needs, and no published port.\n# ", STR_ARG(plan->input->project));
     render_origin_write(out, plan->input->model, plan->input->revision);
     buf_append(out, STR(" Edit the declaration, not this file.\n#\n"
-                        "# Put it beside the Compose file as docker-compose.override.yml (compose.override.yml beside a compose.yml), then: docker compose up -d\n"
+                        "# Put it beside the Compose file as docker-compose.override.yml (compose.override.yml beside a compose.yml), then:\n"
+                        "# docker compose up -d\n"
                         "# It needs Docker Compose 2.24.4 or later, which knows !reset and !override. With an older one, take ports: and networks: of these\n"
                         "# services out of your own file, and the words !reset [], !reset null and !override with what they empty out of this one.\n"));
     before_write(plan, out);

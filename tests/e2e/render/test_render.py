@@ -23,8 +23,10 @@ def targets():
 
 def test_every_target_writes_its_files_and_the_same_bytes_each_time(directory):
     assert ["nftables", "HOST"] in targets() and ["mesh"] in targets()
-    for target, *_ in targets():
+    for target, *of in targets():
         seen = []
+        if of == ["PROJECT"]:  # test_compose.py
+            continue
         for turn in "ab":
             done = render(target, "-o", os.path.join(directory, f"{target}-{turn}"))
             assert done.returncode == 0, done.stderr
