@@ -177,7 +177,7 @@ static void format_confinement(const json_t *role, struct buf *out)
 
 static int rank(const json_t *role)
 {
-    static const char *const order[] = { "parent", "keeper", "broker", "docker", "watcher", "logger", "worker" };
+    static const char *const order[] = { "parent", "keeper", "broker", "docker", "watcher", "logger", "porter", "relay", "worker" };
     size_t i = 0;
     while (i < ARRAY_SIZE(order) && strcmp(order[i], text_of(role, "role")) != 0)
         i++;
@@ -268,6 +268,25 @@ static void show_surfaces(const json_t *surfaces)
     columns_end(&columns, stdout);
 }
 
+/* "direct ports 30000/udp: 2 connections and 3 flows open, 40 relayed; refused 1 connection and 20 datagrams" */
+static void show_direct(const json_t *direct)
+{
+    const json_t *ports = json_object_get(direct, "ports");
+    json_int_t last = -1;
+    if (!direct)
+        return;
+    printf("\ndirect ports");
+    for (size_t i = 0; i < json_array_size(ports); i++) {
+        const json_t *port = json_array_get(ports, i);
+        if (number_of(port, "port") != last || strcmp(text_of(port, "protocol"), text_of(json_array_get(ports, i - 1), "protocol")) != 0)
+            printf("%s %s/%lld", last < 0 ? "" : ",", text_of(port, "protocol"), (long long)number_of(port, "port"));
+        last = number_of(port, "port"); /* one address after the other */
+    }
+    printf(": %lld connections and %lld flows open, %lld relayed in all; refused: %lld connections, %lld datagrams\n",
+           (long long)number_of(direct, "connections_open"), (long long)number_of(direct, "flows_open"), (long long)number_of(direct, "relayed"),
+           (long long)number_of(direct, "connections_refused"), (long long)number_of(direct, "datagrams_refused"));
+}
+
 static void show_certificates(const json_t *certificates)
 {
     static const char *const heads[] = { "CERTIFICATE", "SURFACE", "FROM", "ENDS", NULL };
@@ -347,6 +366,7 @@ static void show(const json_t *answer, const json_t *problems)
     show_roles(json_object_get(answer, "roles"));
     putchar('\n');
     show_surfaces(json_object_get(answer, "surfaces"));
+    show_direct(json_object_get(answer, "direct"));
     if (json_array_size(json_object_get(answer, "certificates")) > 0) {
         putchar('\n');
         show_certificates(json_object_get(answer, "certificates"));

@@ -31,7 +31,8 @@ static struct stream *stream_of(struct relay_link *link)
 static void touch(struct stream *s)
 {
     const struct relay_limits *limits = &s->link.relay->limits;
-    relay_link_touch(&s->link, s->link.state == RELAY_ASKING ? limits->dial_ms : s->client.ended || s->instance.ended ? limits->stream_half_idle_ms : limits->stream_idle_ms);
+    uint32_t open_ms = s->client.ended || s->instance.ended ? limits->stream_half_idle_ms : limits->stream_idle_ms;
+    relay_link_touch(&s->link, s->link.state == RELAY_ASKING ? limits->dial_ms : open_ms);
 }
 
 /* ---- moving ---- */

@@ -89,6 +89,41 @@ static void put_surface(struct watcher_state *state, struct watcher_surface *sur
     buf_append_char(out, '}');
 }
 
+/* Direct ports, where this gateway relays any. */
+static void put_direct(struct watcher_state *state, int64_t now_ms, struct buf *out)
+{
+    struct watcher_surface *direct = NULL;
+    for (size_t i = 0; i < WATCHER_SURFACES_MAX && !direct; i++)
+        if (strcmp(state->surfaces[i].name, IMAGE_DIRECT_NAME) == 0)
+            direct = &state->surfaces[i];
+    if (!direct || !state->plan.header || !watcher_serves(state->plan, IMAGE_SURFACE_DIRECT))
+        return;
+    struct metrics_page sum;
+    const char *separator = "";
+    watcher_sum_surface(state, direct, now_ms, &sum);
+    buf_append(out, STR(",\"direct\":{\"ports\":["));
+    for (uint32_t i = 0; i < image_count(state->plan, IMAGE_LISTENERS); i++) {
+        const struct image_listener *listener = image_listener(state->plan, i);
+        char address[ADDRESS_TEXT_SIZE];
+        if (listener->surface != IMAGE_SURFACE_DIRECT)
+            continue;
+        buf_printf(out, "%s{\"address\":\"%s\",\"port\":%u,\"protocol\":\"%s\"}", separator, address_format(&listener->address, address),
+                   listener->port, listener->kind == IMAGE_LISTENER_DIRECT_UDP ? "udp" : "tcp");
+        separator = ",";
+    }
+    buf_append(out, STR("]"));
+    put_number(out, "connections_open", sum.connections_open - sum.flows_open);
+    put_number(out, "flows_open", sum.flows_open);
+    put_number(out, "relayed", sum.connections_accepted);
+    put_number(out, "connections_refused", sum.connections_refused_nobody + sum.connections_refused_cap);
+    put_number(out, "datagrams_refused", sum.datagrams_refused);
+    put_number(out, "datagrams_dropped", sum.datagrams_dropped);
+    put_number(out, "bytes_in", sum.bytes_in);
+    put_number(out, "bytes_out", sum.bytes_out);
+    put_number(out, "records_dropped", sum.records_dropped);
+    buf_append_char(out, '}');
+}
+
 static const char *source_name(uint32_t source)
 {
     static const char *const names[] = { "internal", "files", "acme" };
@@ -121,7 +156,9 @@ void watcher_report_status(struct watcher_state *state, int64_t now_ms, struct b
         put_surface(state, &state->surfaces[i], now_ms, out);
         separator = ",";
     }
-    buf_append(out, STR("],\"certificates\":["));
+    buf_append_char(out, ']');
+    put_direct(state, now_ms, out);
+    buf_append(out, STR(",\"certificates\":["));
     separator = "";
     for (uint32_t i = 0; i < state->n_certificates; i++, separator = ",") {
         const struct ipc_certificate_state *certificate = &state->certificates[i];
@@ -149,6 +186,7 @@ struct sample {
 struct family {
     const char *name, *type, *help;
     struct sample samples[METRICS_STATUS_CLASSES]; /* label NULL after the last; "" for none */
+    bool is_direct;         /* of direct ports only */
 };
 
 #define FIELD(field) offsetof(struct metrics_page, field)
@@ -176,6 +214,13 @@ static const struct family families[] = {
     { "postern_tunnels_open", "gauge", "WebSockets and other upgraded connections open now.", { { "", FIELD(tunnels_open) } } },
     { "postern_streams_revoked_total", "counter", "Requests and tunnels closed because a change of the declaration took their access away.",
       { { "", FIELD(streams_revoked) } } },
+    { "postern_flows_open", "gauge", "UDP flows of direct ports open now.", { { "", FIELD(flows_open) } }, .is_direct = true },
+    { "postern_datagrams_total", "counter", "Datagrams relayed, in from clients and out to them.",
+      { { "direction=\"in\"", FIELD(datagrams_in) }, { "direction=\"out\"", FIELD(datagrams_out) } }, .is_direct = true },
+    { "postern_datagrams_dropped_total", "counter", "Datagrams of flows that found no room, or nobody who takes them.",
+      { { "", FIELD(datagrams_dropped) } }, .is_direct = true },
+    { "postern_datagrams_refused_total", "counter", "Datagrams that nobody answered: from sources without a grant, or past their share of new flows.",
+      { { "", FIELD(datagrams_refused) } }, .is_direct = true },
     { "postern_log_records_dropped_total", "counter", "Access records that the logger's pipe had no room for.", { { "", FIELD(records_dropped) } } },
 };
 
@@ -204,11 +249,21 @@ struct surface_sum {
     struct metrics_page sum;
 };
 
+static bool is_shown(const struct family *family, struct str surface)
+{
+    return !family->is_direct || str_equal(surface, STR(IMAGE_DIRECT_NAME));
+}
+
 static void put_family(struct buf *out, const struct family *family, const struct surface_sum *sums, size_t n)
 {
+    bool is_any = false;
+    for (size_t i = 0; i < n; i++)
+        is_any |= is_shown(family, sums[i].name);
+    if (!is_any && family->is_direct)
+        return;
     put_head(out, family->name, family->type, family->help);
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < ARRAY_SIZE(family->samples) && family->samples[j].label; j++) {
+        for (size_t j = 0; is_shown(family, sums[i].name) && j < ARRAY_SIZE(family->samples) && family->samples[j].label; j++) {
             uint64_t value;
             memcpy(&value, (const char *)&sums[i].sum + family->samples[j].offset, sizeof value);
             buf_printf(out, "%s{surface=\"", family->name);

@@ -1,6 +1,7 @@
 """A gateway with direct ports, and what it relays them to: echoes in namespaces that have nothing but a loopback."""
 import itertools
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -65,12 +66,12 @@ def inside(directory):
 class Direct:
     """A gateway that relays one TCP and one UDP port, both the same number, to one namespace's loopback."""
 
-    def __init__(self, gateway, inside, grants=None, **service):
+    def __init__(self, gateway, inside, grants=None, top=None, **service):
         self.port = free_port()
         self.inside = inside
         place = {"host": "gw", "netns": inside.path, "loopback": True, **service}
         self.services = {"game": {**place, "direct": f"udp/{self.port}"}, "chat": {**place, "direct": f"tcp/{self.port}"}}
-        self.gw = gateway(self.services, [{"from": ["macbook", "iphone"], "to": ["game", "chat"]}] if grants is None else grants)
+        self.gw = gateway(self.services, [{"from": ["macbook", "iphone"], "to": ["game", "chat"]}] if grants is None else grants, **(top or {}))
 
     def listen(self, *hosts):
         hosts = hosts or ("127.0.0.1",)
@@ -111,6 +112,14 @@ def ask(one, data=b"hello", tries=50):
         except (TimeoutError, ConnectionRefusedError):
             continue
     raise AssertionError("no answer")
+
+
+def is_silent(*sockets, for_ms=300):
+    """Nothing comes: no answer, and no ICMP error either."""
+    poller = select.poll()
+    for one in sockets:
+        poller.register(one, select.POLLIN)
+    return not poller.poll(for_ms)
 
 
 def exchange(one, data=b"hello"):
