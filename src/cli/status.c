@@ -129,6 +129,13 @@ static void look_at_engine(const json_t *answer, json_t *problems)
         add_problem(problems, "%s: what runs is served on, what starts is not found", text_of(engine, "trouble"));
     for (size_t i = 0; i < json_array_size(containers); i++)
         look_at_container(json_array_get(containers, i), problems);
+    const json_t *offers = json_object_get(answer, "offers");
+    for (size_t i = 0; i < json_array_size(offers); i++) {
+        const json_t *offer = json_array_get(offers, i);
+        if (!json_is_true(json_object_get(offer, "taken")))
+            add_problem(problems, "container %s offers service '%s' in vain: %s", text_of(offer, "container"), text_of(offer, "service"),
+                        text_of(offer, "trouble"));
+    }
 }
 
 static json_t *look(json_t *answer)
@@ -308,6 +315,27 @@ static void show_certificates(const json_t *certificates)
     columns_end(&columns, stdout);
 }
 
+static void show_offers(const json_t *offers)
+{
+    static const char *const heads[] = { "OFFERED BY LABEL", "PORT", "CONTAINER", "", NULL };
+    if (json_array_size(offers) == 0)
+        return;
+    struct columns columns;
+    putchar('\n');
+    columns_begin(&columns, heads, cli_colour(stdout));
+    for (size_t i = 0; i < json_array_size(offers); i++) {
+        const json_t *offer = json_array_get(offers, i);
+        bool is_taken = json_is_true(json_object_get(offer, "taken"));
+        char port[24];
+        snprintf(port, sizeof port, "%lld", (long long)number_of(offer, "port"));
+        columns_cell(&columns, COLUMNS_PLAIN, text_of(offer, "service"));
+        columns_cell(&columns, COLUMNS_PLAIN, port);
+        columns_cell(&columns, COLUMNS_PLAIN, text_of(offer, "container"));
+        columns_cell(&columns, is_taken ? COLUMNS_GOOD : COLUMNS_BAD, is_taken ? "taken" : "refused");
+    }
+    columns_end(&columns, stdout);
+}
+
 static void show_containers(const json_t *answer)
 {
     static const char *const heads[] = { "CONTAINER", "STATE", "ID", "SINCE", "STARTS", "", NULL };
@@ -372,6 +400,7 @@ static void show(const json_t *answer, const json_t *problems)
         show_certificates(json_object_get(answer, "certificates"));
     }
     show_containers(answer);
+    show_offers(json_object_get(answer, "offers"));
     putchar('\n');
     show_missing(json_object_get(answer, "roles"));
     for (size_t i = 0; i < json_array_size(problems); i++)

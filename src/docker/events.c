@@ -53,6 +53,7 @@ static int read_event(struct docker_json *reader, const json_t *root, struct doc
         .service = docker_json_text(reader, attributes, "com.docker.compose.service"),
         .container = docker_json_text(reader, attributes, "container"),
         .driver = docker_json_text(reader, attributes, "type"),
+        .offered = docker_json_text(reader, attributes, "postern.service"),
         .time_ns = json_is_integer(time) && json_integer_value(time) > 0 ? (uint64_t)json_integer_value(time) : 0,
     };
     /* Of no use without: what it is about can only be learnt by listing all again. */

@@ -25,6 +25,7 @@ struct docker_event {
     struct str project, service;  /* Compose's labels of a container */
     struct str container;         /* connect, disconnect: the container's ID */
     struct str driver;            /* a network's */
+    struct str offered;           /* a container's label postern.service, "" without */
     uint64_t time_ns;             /* since 1970, by the engine's clock: what "since=" takes */
 };
 

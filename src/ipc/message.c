@@ -32,7 +32,7 @@ static const struct ipc_rule rules[] = {
     RULE(IPC_PARENT_METRICS_PAGE, ipc_metrics_page, 1, 1, { ROLE(PARENT), ROLE(WATCHER) }),
     RULE(IPC_PARENT_ROLE_STATE, ipc_role_state, 0, 0, { ROLE(PARENT), ROLE(WATCHER) }),
     RULE(IPC_PARENT_RELOAD_RESULT, ipc_reload_result, 0, 1, { ROLE(PARENT), ROLE(WATCHER) }),
-    RULE(IPC_PARENT_COMPILE, ipc_compile, 1, 3, { ROLE(PARENT), ROLE(COMPILER) }),
+    RULE(IPC_PARENT_COMPILE, ipc_compile, 1, 4, { ROLE(PARENT), ROLE(COMPILER) }),
     RULE(IPC_PARENT_HANDOVER, ipc_handover, 0, 0, { ROLE(PARENT), ROLE(PARENT) }),
     RULE(IPC_PARENT_HINTS, ipc_hints, 2, 2, { ROLE(PARENT), ROLE(BROKER) | ROLE(DOCKER) }),
     RULE(IPC_PARENT_BOARD, ipc_board, 1, 1, { ROLE(PARENT), ROLE(WATCHER) }),
@@ -57,7 +57,7 @@ static const struct ipc_rule rules[] = {
     RULE(IPC_DOCKER_GONE, ipc_docker_gone, 0, 0, { ROLE(DOCKER), ROLE(BROKER) }),
     RULE(IPC_DOCKER_GUEST, ipc_guest, 0, 1, { ROLE(DOCKER), ROLE(PARENT) }),
     RULE(IPC_DOCKER_GUESTS_TOLD, ipc_guests_told, 0, 0, { ROLE(DOCKER), ROLE(PARENT) }),
-    RULE(IPC_DOCKER_OFFERS, ipc_docker_offers, 1, 1, { ROLE(DOCKER), ROLE(PARENT) }),
+    RULE(IPC_DOCKER_OFFERS, ipc_docker_offers, 1, 1, { ROLE(DOCKER), ROLE(PARENT) }, { ROLE(PARENT), ROLE(DOCKER) }),
 };
 
 static const struct ipc_rule *rule_of(unsigned type)
@@ -122,7 +122,8 @@ static bool contents_are_valid(const void *message, size_t n_fds)
     }
     case IPC_PARENT_COMPILE: {
         const struct ipc_compile *m = message;
-        return IS_TEXT(m->host) && IS_TEXT(m->file) && IS_TEXT(m->container_directory) && n_fds >= 1U + (m->previous_size > 0) + (m->previous_plan_size > 0);
+        return IS_TEXT(m->host) && IS_TEXT(m->file) && IS_TEXT(m->container_directory) && m->n_offers <= IPC_OFFERS_MAX &&
+               n_fds >= 1U + (m->previous_size > 0) + (m->previous_plan_size > 0) + (m->n_offers > 0);
     }
     case IPC_PARENT_HANDOVER:
         return IS_TEXT(((const struct ipc_handover *)message)->host);
@@ -177,7 +178,7 @@ static bool contents_are_valid(const void *message, size_t n_fds)
         return m->number != 0 && m->why <= IPC_DOCKER_REFUSED;
     }
     case IPC_DOCKER_OFFERS:
-        return ((const struct ipc_docker_offers *)message)->size > 0;
+        return ((const struct ipc_docker_offers *)message)->n <= IPC_OFFERS_MAX;
     case IPC_PARENT_HINTS:
     case IPC_PARENT_BOARD:
     case IPC_DOCKER_GUESTS_TOLD:

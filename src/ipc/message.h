@@ -50,7 +50,7 @@ enum ipc_type {
     IPC_PARENT_METRICS_PAGE,    /* struct ipc_metrics_page, to the watcher; fds: a worker's metrics page */
     IPC_PARENT_ROLE_STATE,      /* struct ipc_role_state, to the watcher */
     IPC_PARENT_RELOAD_RESULT,   /* struct ipc_reload_result, to the watcher; fds: the report's text */
-    IPC_PARENT_COMPILE,         /* struct ipc_compile, to the compiler; fds: the file, then those of the previous text and plan that exist */
+    IPC_PARENT_COMPILE,         /* struct ipc_compile, to the compiler; fds: the file, then those of the previous text, plan and offers that exist */
     IPC_PARENT_HANDOVER,        /* struct ipc_handover, from a parent to the one that replaces it, after its IPC_PARENT_LISTENERs */
     IPC_PARENT_HINTS,           /* struct ipc_hints, to broker and docker; fds: the page of hints, the eventfd that says look */
     IPC_PARENT_BOARD,           /* struct ipc_board, to the watcher; fds: what the docker role shows */
@@ -81,7 +81,7 @@ enum ipc_type {
     /* docker to parent */
     IPC_DOCKER_GUEST,           /* struct ipc_guest; fds: a pidfd of its first process when it is there */
     IPC_DOCKER_GUESTS_TOLD,     /* struct ipc_guests_told: every guest there is has been told since this docker role started */
-    IPC_DOCKER_OFFERS,          /* struct ipc_docker_offers; fds: the offers */
+    IPC_DOCKER_OFFERS,          /* struct ipc_docker_offers; fds: the offers, sealed. And from the parent to a docker role that starts */
 };
 
 struct ipc_header {
@@ -220,9 +220,21 @@ struct ipc_guests_told {
     struct ipc_header header;
 };
 
+/* What containers offer by label: an array of n, in the order in which they hold names. */
+enum { IPC_OFFERS_MAX = 1025 /* one more than are taken, so that it can be said */ };
+enum ipc_offer_protocol { IPC_OFFER_HTTP, IPC_OFFER_H2C, IPC_OFFER_UNKNOWN };
+
 struct ipc_docker_offers {
     struct ipc_header header;
-    uint64_t size;
+    uint32_t n;
+    uint32_t unused;
+};
+
+struct ipc_offer {
+    char name[128];              /* as labelled, cut; ends with a NUL, as the next does */
+    char reference[260];         /* the container: PROJECT/SERVICE or NAME */
+    uint16_t port;               /* 0: none that is one */
+    uint16_t protocol;           /* enum ipc_offer_protocol */
 };
 
 /* epoch: grows with each message of one docker role; a GONE ends the namespace of its epoch or an older one. */
@@ -279,6 +291,7 @@ struct ipc_compile {
     uint64_t generation;
     uint64_t previous_size;      /* of the text in force; 0: none, no fd */
     uint64_t previous_plan_size; /* of the plan in force; 0: none, no fd */
+    uint64_t n_offers;           /* that containers make by label; 0: no fd */
     char host[256];              /* the gateway this is; "": found by its addresses, then by the machine's name */
     char file[256];              /* for messages and to resolve relative paths */
     char container_directory[256];

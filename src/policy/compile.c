@@ -108,6 +108,21 @@ static void add_surface(struct compiler *c, struct block *block, uint32_t surfac
     block_add(block, IMAGE_SURFACES, &image);
 }
 
+static void add_offers(const struct compiler *c, struct block *block)
+{
+    for (uint32_t i = 0; i < c->input->n_offers && i <= OFFERS_MAX; i++) {
+        const struct offer *offer = &c->input->offers[i];
+        struct image_offer image = {
+            .name = block_text(block, str_first(offer->name, REFUSED_NAME_MAX)),
+            .reference = block_text(block, str_first(offer->reference, REFUSED_NAME_MAX)),
+            .port = offer->port,
+        };
+        if (!c->verdicts[i].is_taken)
+            image.why = block_text(block, c->verdicts[i].why);
+        block_add(block, IMAGE_OFFERS, &image);
+    }
+}
+
 int compiler_build_plan(struct compiler *c, struct compile_block *ret)
 {
     const struct model *m = c->model;
@@ -125,6 +140,7 @@ int compiler_build_plan(struct compiler *c, struct compile_block *ret)
         settings.metrics_port = m->metrics_port;
     }
     block_add(&block, IMAGE_SETTINGS, &settings);
+    add_offers(c, &block);
     for (uint32_t i = 0; i < m->n_surfaces; i++) {
         add_surface(c, &block, i, 0);
         int r = c->served >> i & 1 ? add_listeners(c, &block, i) : 0;
@@ -282,6 +298,7 @@ int compile_model(const struct compile_input *input, struct compile_output *ret,
     if (input->n_offers) {
         r = offers_init(&offers, input->model, input->gateway, input->offers, input->n_offers);
         c.model = &offers.model;
+        c.verdicts = offers.verdicts;
         if (r == 0)
             r = report_refused(input, &offers, &out.refused);
     }

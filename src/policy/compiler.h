@@ -18,6 +18,7 @@ struct compiler {
     const struct compile_input *input;
     const struct model *model;
     struct error *err;
+    const struct offer_verdict *verdicts; /* of input->offers */
     struct arena arena;          /* this call's */
     struct grants grants;
     struct containers containers;

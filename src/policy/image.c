@@ -21,11 +21,12 @@ static const uint32_t strides[IMAGE_SECTION_COUNT] = {
     [IMAGE_CERTIFICATES] = sizeof(struct image_certificate),
     [IMAGE_CONTAINERS] = sizeof(struct image_container),
     [IMAGE_ENGINE] = sizeof(struct image_engine),
+    [IMAGE_OFFERS] = sizeof(struct image_offer),
 };
 
 static const char *const section_names[IMAGE_SECTION_COUNT] = {
     "strings", "blobs", "surfaces", "principals", "addresses", "prefixes", "names", "services",
-    "instances", "verdicts", "rules", "targets", "listeners", "settings", "certificates", "containers", "engine",
+    "instances", "verdicts", "rules", "targets", "listeners", "settings", "certificates", "containers", "engine", "offers",
 };
 
 #define BIT(id) (1u << (id))
@@ -34,7 +35,7 @@ static const uint32_t kind_sections[] = {
                    BIT(IMAGE_PREFIXES) | BIT(IMAGE_NAMES) | BIT(IMAGE_SERVICES) | BIT(IMAGE_INSTANCES) | BIT(IMAGE_VERDICTS) |
                    BIT(IMAGE_RULES),
     [IMAGE_DIAL] = BIT(IMAGE_STRINGS) | BIT(IMAGE_TARGETS),
-    [IMAGE_PLAN] = BIT(IMAGE_STRINGS) | BIT(IMAGE_SURFACES) | BIT(IMAGE_LISTENERS) | BIT(IMAGE_SETTINGS),
+    [IMAGE_PLAN] = BIT(IMAGE_STRINGS) | BIT(IMAGE_SURFACES) | BIT(IMAGE_LISTENERS) | BIT(IMAGE_SETTINGS) | BIT(IMAGE_OFFERS),
     [IMAGE_KEYS] = BIT(IMAGE_STRINGS) | BIT(IMAGE_SURFACES) | BIT(IMAGE_CERTIFICATES),
     [IMAGE_DOCKER] = BIT(IMAGE_STRINGS) | BIT(IMAGE_CONTAINERS) | BIT(IMAGE_ENGINE),
 };
@@ -47,7 +48,7 @@ _Static_assert(sizeof(struct image_name_slot) == 16 && sizeof(struct image_servi
 _Static_assert(sizeof(struct image_instance) == 24 && sizeof(struct image_target) == 152, "layout");
 _Static_assert(sizeof(struct image_listener) == 32 && sizeof(struct image_settings) == 56, "layout");
 _Static_assert(sizeof(struct image_certificate) == 72 && sizeof(struct image_rule) == 8, "layout");
-_Static_assert(sizeof(struct image_container) == 24 && sizeof(struct image_engine) == 16, "layout");
+_Static_assert(sizeof(struct image_container) == 24 && sizeof(struct image_engine) == 16 && sizeof(struct image_offer) == 32, "layout");
 
 uint32_t image_section_stride(enum image_section_id id)
 {
@@ -308,6 +309,16 @@ static bool check_listeners(const struct checker *c)
            wrong(c, IMAGE_SETTINGS, 0, "text outside the strings");
 }
 
+static bool check_offers(const struct checker *c)
+{
+    for (uint32_t i = 0; i < image_count(c->image, IMAGE_OFFERS); i++) {
+        const struct image_offer *o = image_offer(c->image, i);
+        if (!text_fits(c, o->name) || !text_fits(c, o->reference) || !text_fits(c, o->why))
+            return wrong(c, IMAGE_OFFERS, i, "text outside the strings");
+    }
+    return true;
+}
+
 static bool check_certificates(const struct checker *c)
 {
     uint32_t n = image_count(c->image, IMAGE_CERTIFICATES), n_surfaces = image_count(c->image, IMAGE_SURFACES);
@@ -356,7 +367,7 @@ static bool check_contents(const struct checker *c, enum image_kind kind)
         return check_surfaces(c, kind) && check_principals(c) && check_addresses(c) && check_prefixes(c) && check_instances(c) &&
                check_services(c) && check_names(c) && check_verdicts(c);
     case IMAGE_DIAL: return check_targets(c);
-    case IMAGE_PLAN: return check_surfaces(c, kind) && check_listeners(c);
+    case IMAGE_PLAN: return check_surfaces(c, kind) && check_listeners(c) && check_offers(c);
     case IMAGE_KEYS: return check_surfaces(c, kind) && check_certificates(c);
     case IMAGE_DOCKER: return check_containers(c);
     }

@@ -47,6 +47,7 @@ enum image_section_id {
     IMAGE_CERTIFICATES,     /* keys: struct image_certificate */
     IMAGE_CONTAINERS,       /* docker: struct image_container, by number */
     IMAGE_ENGINE,           /* docker: struct image_engine, exactly one */
+    IMAGE_OFFERS,           /* plan: struct image_offer */
     IMAGE_SECTION_COUNT
 };
 
@@ -171,6 +172,14 @@ struct image_container {
     uint32_t unused;
 };
 
+/* What a container offered by label, and whether it is taken: for status. */
+struct image_offer {
+    struct image_text name, reference;
+    struct image_text why;      /* empty: it is taken */
+    uint16_t port;
+    uint16_t unused[3];
+};
+
 struct image_engine {
     struct image_text socket;   /* absolute path */
     uint32_t wants_offers;      /* 1: a grant speaks of services that containers offer by label */
@@ -248,6 +257,7 @@ IMAGE_ACCESSOR(image_settings, struct image_settings, IMAGE_SETTINGS)
 IMAGE_ACCESSOR(image_certificate, struct image_certificate, IMAGE_CERTIFICATES)
 IMAGE_ACCESSOR(image_container, struct image_container, IMAGE_CONTAINERS)
 IMAGE_ACCESSOR(image_engine, struct image_engine, IMAGE_ENGINE)
+IMAGE_ACCESSOR(image_offer, struct image_offer, IMAGE_OFFERS)
 #undef IMAGE_ACCESSOR
 
 /* Bytes per element of a section, and whether blocks of that kind have it. For whoever writes or checks blocks. */

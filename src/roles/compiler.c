@@ -63,6 +63,7 @@ struct compiler {
     char own_name[256];
     struct str ca_texts[CA_FILES_MAX];
     uint32_t n_ca_texts;
+    struct offer *offers;
     struct buf report;
 };
 
@@ -113,6 +114,29 @@ static int map_text(int fd, struct str *ret)
     return r;
 }
 
+/* Copied, so that the texts' ends are ours to see to. */
+static int map_offers(struct compiler *c, int fd)
+{
+    const void *data;
+    uint32_t n = (uint32_t)c->ask.n_offers;
+    int r = role_map_block(fd, n * sizeof(struct ipc_offer), &data);
+    if (r < 0)
+        return r;
+    struct ipc_offer *texts = calloc(n, sizeof *texts);
+    c->offers = calloc(n, sizeof *c->offers);
+    if (!texts || !c->offers)
+        return -ENOMEM;
+    memcpy(texts, data, n * sizeof *texts);
+    for (uint32_t i = 0; i < n; i++) {
+        texts[i].name[sizeof texts[i].name - 1] = texts[i].reference[sizeof texts[i].reference - 1] = '\0';
+        c->offers[i] = (struct offer){ .name = str_of(texts[i].name), .reference = str_of(texts[i].reference),
+                                       .protocol = texts[i].protocol == IPC_OFFER_H2C ? MODEL_PROTOCOL_H2C : MODEL_PROTOCOL_HTTP };
+        if (texts[i].protocol < IPC_OFFER_UNKNOWN) /* one that isn't known is no way to speak to any port */
+            c->offers[i].port = texts[i].port;
+    }
+    return 0;
+}
+
 static int map_inputs(struct compiler *c)
 {
     size_t next = 0;
@@ -121,7 +145,9 @@ static int map_inputs(struct compiler *c)
     if (r == 0 && c->ask.previous_size > 0)
         r = map_text(c->fds[next++], &c->previous_source);
     if (r == 0 && c->ask.previous_plan_size > 0)
-        r = role_attach_image(c->fds[next], c->ask.previous_plan_size, IMAGE_PLAN, &c->previous_plan, &err);
+        r = role_attach_image(c->fds[next++], c->ask.previous_plan_size, IMAGE_PLAN, &c->previous_plan, &err);
+    if (r == 0 && c->ask.n_offers > 0)
+        r = map_offers(c, c->fds[next]);
     return r;
 }
 
@@ -293,7 +319,8 @@ static void write_changes(const struct compiler *c, const struct model *model, s
 static int compile(struct compiler *c, const struct model *model, const char *revision, struct compile_output *ret, struct error *err)
 {
     struct compile_input input = { .model = model, .generation = c->ask.generation, .revision = str_of(revision),
-        .container_directory = str_of(c->ask.container_directory), .read_ca = read_ca, .context = c };
+        .container_directory = str_of(c->ask.container_directory), .read_ca = read_ca, .context = c,
+        .offers = c->offers, .n_offers = c->offers ? (uint32_t)c->ask.n_offers : 0 };
     input.gateway = find_gateway(c, model, err);
     if (input.gateway == MODEL_NONE)
         return -EINVAL;
@@ -338,6 +365,7 @@ static int run(struct compiler *c)
         r = send_done(c, 1, revision);
     } else if (r == 0) {
         buf_append(&c->report, buf_str(&changes));
+        buf_append(&c->report, buf_str(&output.refused));
         r = send_blocks(&output);
         if (r == 0)
             r = send_done(c, 0, revision);

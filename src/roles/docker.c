@@ -38,6 +38,7 @@ static const struct confine_syscall asking[] = {
     CONFINE_ALLOW_IF(openat, { 2, CONFINE_MASKED, 0, O_ACCMODE | O_CREAT | O_TRUNC }),
     CONFINE_ALLOW(fstatfs), CONFINE_ALLOW(newfstatat), CONFINE_ALLOW(getegid),
     CONFINE_ALLOW(pidfd_open),
+    CONFINE_ALLOW(memfd_create), CONFINE_ALLOW_IF(fcntl, { 1, CONFINE_EQUAL, F_ADD_SEALS }), /* what is offered, to the parent */
 };
 static const struct confine_syscalls asking_calls = CONFINE_GROUP(asking);
 
@@ -78,6 +79,10 @@ static int attach(struct docker *docker, int fd, uint64_t size)
     char path[sizeof docker->socket_path];
     str_copy(path, sizeof path, image_str(block, image_engine(block, 0)->socket));
     r = docker_names_take(docker, block);
+    bool wanted_offers = docker->wants_offers;
+    docker->wants_offers = image_engine(block, 0)->wants_offers;
+    if (docker->wants_offers && !wanted_offers)
+        docker_offers_look(docker);
     role_detach_image(block);
     if (r == 0 && docker->socket_path[0])
         docker_engine_move(docker, path);
@@ -145,6 +150,9 @@ static int take_message(struct docker *docker, const struct ipc_buffer *buffer, 
         break;
     case IPC_PARENT_HINTS:
         return take_hints(docker, fds[0], fds[1]);
+    case IPC_DOCKER_OFFERS:
+        docker_offers_take(docker, message, fds[0]);
+        break;
     default: /* a second START: nothing else passes the table */
         r = -EBADMSG;
     }
@@ -267,6 +275,7 @@ static int start(struct docker *docker)
     docker->broker = (struct io_source){ .fd = -1, .ready = broker_ready };
     docker->hint = (struct io_source){ .fd = -1, .ready = hint_ready };
     docker->due.fire = due_fired;
+    docker_offers_init(docker);
     docker->look.process = docker->look.owner_process = docker->look.space = -1;
     /* jansson would open a device for the seed of its hash tables. */
     uint32_t seed = 0;

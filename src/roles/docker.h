@@ -3,6 +3,7 @@
  *   docker.c          start, confinement, what the parent says
  *   docker_engine.c   connections to the engine: listing, events, coming back
  *   docker_name.c     the containers that the declaration names: what runs by each name, told to broker and parent
+ *   docker_offers.c   services that containers offer by label
  *   docker_look.c     a look at one name: asked twice, with its namespace opened in between
  *   docker_space.c    processes and namespaces, by the kernel's word
  *   docker_show.c     the board that 'postern status' shows
@@ -98,6 +99,22 @@ struct docker_look {
     unsigned n_finds;
 };
 
+struct docker_offer {
+    struct ipc_offer told;
+    char id[DOCKER_ID_LEN + 1];
+    bool is_listed;
+    uint64_t gone_ms;                  /* since when nobody offers it; 0: somebody does */
+};
+
+struct docker_offers {
+    struct docker_question question;
+    struct io_timer timer;
+    uint64_t at_ms, listed_ms, gap_ms;
+    bool is_told, is_owed;             /* told: at least once by this process */
+    uint32_t n;
+    struct docker_offer items[IPC_OFFERS_MAX];
+};
+
 struct docker {
     struct io_loop loop;
     struct role role;
@@ -108,6 +125,8 @@ struct docker {
     uint32_t n_names;
     struct docker_engine engine;
     struct docker_look look;
+    struct docker_offers offers;
+    bool wants_offers;                 /* a grant speaks of services that are offered by label */
     struct io_timer due;               /* the next look that has to wait */
     uint64_t epoch;
     struct docker_board *board;
@@ -152,6 +171,15 @@ void docker_engine_lost(struct docker *docker, const struct error *err);
 void docker_engine_list(struct docker *docker);
 /* Another socket from now on. */
 void docker_engine_move(struct docker *docker, const char *socket_path);
+
+/* ---- offers ---- */
+
+void docker_offers_init(struct docker *docker);
+/* What a predecessor told, from the parent; before anything else is listed. The descriptor stays the caller's. */
+void docker_offers_take(struct docker *docker, const struct ipc_docker_offers *message, int fd);
+/* Lists soon who offers what, and tells the parent when that changed. */
+void docker_offers_look(struct docker *docker);
+void docker_offers_on_event(struct docker *docker, const struct docker_event *event);
 
 /* ---- processes and namespaces ---- */
 

@@ -6,10 +6,7 @@
 
 #include "base/macros.h"
 
-enum {
-    DOCKER_BOARD_CONTAINERS = 4096,
-    DOCKER_BOARD_OFFERS = 1024,
-};
+enum { DOCKER_BOARD_CONTAINERS = 4096 };
 
 enum docker_board_engine {
     DOCKER_BOARD_ENGINE_UNKNOWN,    /* not asked yet */
@@ -40,25 +37,12 @@ struct docker_board_container {
     char trouble[192];
 };
 
-enum docker_board_verdict { DOCKER_BOARD_OFFER_TAKEN, DOCKER_BOARD_OFFER_REFUSED };
-
-struct docker_board_offer {
-    uint32_t stamp;
-    uint32_t verdict;               /* enum docker_board_verdict */
-    uint16_t port;
-    uint16_t unused[3];
-    char service[64];
-    char container[128];
-    char trouble[120];
-};
-
 struct docker_board_head {
     uint32_t stamp;
     uint32_t engine;                /* enum docker_board_engine */
     uint64_t since;
-    uint32_t n_containers, n_offers; /* entries in use; those past the end are counted but not shown */
+    uint32_t n_containers;          /* entries in use; those past the end are counted but not shown */
     uint32_t n_reconnects;
-    uint32_t unused;
     char version[64];
     char socket[128];
     char trouble[192];
@@ -67,7 +51,6 @@ struct docker_board_head {
 struct docker_board {
     struct docker_board_head head;
     struct docker_board_container containers[DOCKER_BOARD_CONTAINERS];
-    struct docker_board_offer offers[DOCKER_BOARD_OFFERS];
 };
 
 enum { DOCKER_BOARD_SIZE = (sizeof(struct docker_board) + 4095) / 4096 * 4096 };

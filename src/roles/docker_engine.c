@@ -85,6 +85,7 @@ static void mark_called(struct docker *docker, struct str reference, const struc
 
 static void on_event(struct docker *docker, const struct docker_event *event)
 {
+    docker_offers_on_event(docker, event);
     struct str id = event->type == DOCKER_EVENT_NETWORK ? event->container : event->id;
     if (event->type == DOCKER_EVENT_DAEMON && event->action == DOCKER_ACTION_RELOAD)
         docker_engine_list(docker);
@@ -185,6 +186,7 @@ static void events_opened(struct docker_question *question)
     engine->wait_ms = DOCKER_RETRY_FIRST_MS;
     docker_show_engine(docker, DOCKER_BOARD_ENGINE_THERE, "");
     docker_engine_list(docker);
+    docker_offers_look(docker);
     engine->version_question.done = version_done;
     if (docker_connection_ask(&engine->lists, &engine->version_question, "/version") < 0)
         log_error("the engine's version can't be asked");

@@ -123,6 +123,9 @@ static void on_message(struct parent *parent, struct child *child, const struct 
     case IPC_DOCKER_GUEST:
         docker_on_guest(parent, m, n_fds > 0 ? fds[0] : -1);
         break;
+    case IPC_DOCKER_OFFERS:
+        docker_on_offers(parent, m, fds[0]);
+        break;
     case IPC_DOCKER_GUESTS_TOLD:
         docker_on_guests_told(parent);
         break;
@@ -481,7 +484,7 @@ static int start(struct parent *parent, struct error *err)
 int main(int argc, char **argv)
 {
     static struct parent parent = { .reload.report.fd = -1, .upgrade.channel = -1,
-                                    .docker = { .hints = -1, .hint_event = -1, .board = -1 } };
+                                    .docker = { .hints = -1, .hint_event = -1, .board = -1, .offers.fd = -1 } };
     struct error err = { "" };
     log_init("postern", LOG_INFO);
     parent.arguments = argv;

@@ -180,10 +180,13 @@ struct reload {
     struct parent_block report;
     int status;
     bool is_change;                     /* not the start's own */
+    bool is_of_offers, wants_offers;    /* the text in force is compiled again, with what containers offer now; another such is wanted after it */
 };
 
 /* Compiles the file and puts it in force. asker: the watcher's request, or 0 for a signal or the start. The answer goes to the watcher and the log. */
 void reload_ask(struct parent *parent, uint64_t asker);
+/* Compiles the text in force again: what containers offer has changed. */
+void reload_ask_for_offers(struct parent *parent);
 void reload_on_block(struct parent *parent, struct child *compiler, const struct ipc_block *block, int fd);
 void reload_on_done(struct parent *parent, struct child *compiler, const struct ipc_compiler_done *done, int fd);
 void reload_on_compiler_end(struct parent *parent, struct child *compiler);
@@ -249,6 +252,8 @@ struct parent_docker {
     int hints, hint_event, board;       /* -1: not made yet */
     struct parent_guest *guests;
     uint32_t n_guests;
+    struct parent_block offers;         /* that containers make by label, as the docker role told last */
+    uint32_t n_offers;
 };
 
 /* Makes the shared pages, once. Negative errno. */
@@ -259,6 +264,10 @@ void docker_tell_board(struct parent *parent, struct child *watcher);
 void docker_tell_guests(struct parent *parent, struct child *worker);
 /* process: a pidfd, consumed; -1 when the guest is gone. */
 void docker_on_guest(struct parent *parent, const struct ipc_guest *message, int process);
+/* What containers offer by label: compiled in from now on. fd is consumed. */
+void docker_on_offers(struct parent *parent, const struct ipc_docker_offers *message, int fd);
+/* To a docker role that starts: whoever holds a name holds it on. */
+void docker_tell_offers(struct parent *parent, struct child *docker);
 /* A docker role starts: from now on guests count as told anew. */
 void docker_on_start(struct parent *parent);
 void docker_on_guests_told(struct parent *parent);

@@ -166,8 +166,43 @@ void docker_on_guests_told(struct parent *parent)
             guest_end(parent, link);
 }
 
+/* ---- offers ---- */
+
+static bool is_sound(const struct ipc_docker_offers *message, int fd)
+{
+    const int wanted = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK;
+    return (fcntl(fd, F_GET_SEALS) & wanted) == wanted && lseek(fd, 0, SEEK_END) == (off_t)(message->n * sizeof(struct ipc_offer));
+}
+
+void docker_on_offers(struct parent *parent, const struct ipc_docker_offers *message, int fd)
+{
+    struct parent_docker *docker = &parent->docker;
+    if (!is_sound(message, fd)) {
+        close(fd);
+        struct child *role = child_find(parent, IPC_ROLE_DOCKER);
+        if (role)
+            child_kill(role, "what it says is offered is no such list");
+        return;
+    }
+    bool is_nothing = docker->n_offers == 0 && message->n == 0;
+    if (docker->offers.fd >= 0)
+        close(docker->offers.fd);
+    docker->offers = (struct parent_block){ fd, message->n * sizeof(struct ipc_offer) };
+    docker->n_offers = message->n;
+    if (!is_nothing)
+        reload_ask_for_offers(parent);
+}
+
+void docker_tell_offers(struct parent *parent, struct child *docker)
+{
+    struct ipc_docker_offers message = { .header = IPC_HEADER(IPC_DOCKER_OFFERS, message), .n = parent->docker.n_offers };
+    if (parent->docker.n_offers > 0 && lseek(parent->docker.offers.fd, 0, SEEK_SET) == 0)
+        child_send(parent, docker, &message, &parent->docker.offers.fd, 1);
+}
+
 void docker_stop(struct parent *parent)
 {
+    parent->docker.n_offers = 0;
     static const struct docker_board_head nothing;
     if (parent->docker.board >= 0 && pwrite(parent->docker.board, &nothing, sizeof nothing, 0) < 0)
         log_warning("the board of containers still shows what was: %s", strerror(errno));

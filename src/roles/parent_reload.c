@@ -7,6 +7,7 @@
  * New listeners are opened before anything is told, since a port may be taken; the broker knows the new targets before any worker can ask
  * for them; then keys, views, listeners, and last the workers of new surfaces. */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -86,7 +87,10 @@ static void finish(struct parent *parent)
     reload->next = generation_free(reload->next);
     if (reload->status != 0 || parent->state == PARENT_STARTING)
         print_report(parent);
-    if (reload->status == 0 && reload->is_change)
+    if (reload->status == 0 && reload->is_of_offers) {
+        log_info("what containers offer is in force (generation %llu)", (unsigned long long)parent->current->number);
+        print_report(parent);
+    } else if (reload->status == 0 && reload->is_change)
         log_info("revision %s is in force (generation %llu)", parent->current->revision, (unsigned long long)parent->current->number);
     else if (reload->status != 0 && parent->current)
         log_warning("the declaration in force stays: revision %s", parent->current->revision);
@@ -101,7 +105,7 @@ static void finish(struct parent *parent)
     reload->n_answered = 0;
     if (parent->state == PARENT_STARTING && !parent->current)
         parent_stop(parent, reload->status, 0);
-    else if (reload->n_askers > 0)
+    else if (reload->n_askers > 0 || reload->wants_offers)
         start_compiling(parent);
 }
 
@@ -115,11 +119,25 @@ static void refuse(struct parent *parent, int status, const char *text)
 
 /* ---- compiling ---- */
 
+/* What containers offer is no reason to put in force what the administrator is still writing. */
+static int read_source(struct parent *parent, struct parent_block *ret, struct error *err)
+{
+    if (!parent->reload.is_of_offers)
+        return generation_read_source(parent->options.file, ret, err);
+    int fd = fcntl(parent->current->source.fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
+        error_set(err, "%s", strerror(errno));
+        return -errno;
+    }
+    *ret = (struct parent_block){ fd, parent->current->source.size };
+    return 0;
+}
+
 static int launch_compiler(struct parent *parent, struct error *err)
 {
     struct reload *reload = &parent->reload;
     struct parent_block source;
-    int r = generation_read_source(parent->options.file, &source, err);
+    int r = read_source(parent, &source, err);
     if (r < 0)
         return r;
     reload->next = generation_new(++parent->last_generation);
@@ -148,6 +166,10 @@ static int launch_compiler(struct parent *parent, struct error *err)
             fds[n_fds++] = parent->current->source.fd;
         fds[n_fds++] = parent->current->plan.fd;
     }
+    if (parent->docker.n_offers > 0) {
+        ask.n_offers = parent->docker.n_offers;
+        fds[n_fds++] = parent->docker.offers.fd;
+    }
     str_copy(ask.host, sizeof ask.host, str_of(parent->host));
     str_copy(ask.file, sizeof ask.file, str_of(parent->options.file));
     str_copy(ask.container_directory, sizeof ask.container_directory, str_of(parent->options.container_directory));
@@ -160,6 +182,8 @@ static void start_compiling(struct parent *parent)
     struct reload *reload = &parent->reload;
     struct error err = { "" };
     reload->n_answered = reload->n_askers;
+    reload->is_of_offers = reload->wants_offers && reload->n_askers == 0 && parent->current;
+    reload->wants_offers = false; /* whatever is compiled now has them */
     reload->state = RELOAD_COMPILING;
     reload->deadline_ms = parent_now_ms() + PARENT_COMPILE_TIMEOUT_MS;
     reload->is_change = parent->state == PARENT_SERVING;
@@ -186,6 +210,16 @@ void reload_ask(struct parent *parent, uint64_t asker)
         return;
     if (reload->n_askers < PARENT_ASKERS_MAX)
         reload->askers[reload->n_askers++] = asker;
+    if (reload->state == RELOAD_IDLE)
+        start_compiling(parent);
+}
+
+void reload_ask_for_offers(struct parent *parent)
+{
+    struct reload *reload = &parent->reload;
+    if (parent->state != PARENT_STARTING && parent->state != PARENT_SERVING)
+        return;
+    reload->wants_offers = true;
     if (reload->state == RELOAD_IDLE)
         start_compiling(parent);
 }

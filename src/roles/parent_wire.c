@@ -118,6 +118,7 @@ static void wire_docker(struct parent *parent, struct child *docker)
 {
     struct child *broker = child_find(parent, IPC_ROLE_BROKER), *watcher = child_find(parent, IPC_ROLE_WATCHER);
     docker_tell_hints(parent, docker);
+    docker_tell_offers(parent, docker);
     if (broker && child_is_live(broker)) {
         docker_tell_hints(parent, broker);
         connect_pair(parent, docker, broker);

@@ -59,14 +59,21 @@ static void put_container(struct buf *out, const struct docker_board_container *
                container->n_replicas, container->wait_ms);
 }
 
-static void put_offer(struct buf *out, const struct docker_board_offer *offer)
+static void put_offers(const struct watcher_state *state, struct buf *out)
 {
-    static const char *const words[] = { "taken", "refused" };
-    buf_printf(out, "{\"verdict\":\"%s\",\"port\":%u", word(words, ARRAY_SIZE(words), offer->verdict), offer->port);
-    PUT_TEXT(out, "service", offer->service);
-    PUT_TEXT(out, "container", offer->container);
-    PUT_TEXT(out, "trouble", offer->trouble);
-    buf_append_char(out, '}');
+    uint32_t n = state->plan.header ? image_count(state->plan, IMAGE_OFFERS) : 0;
+    buf_append(out, STR(",\"offers\":["));
+    for (uint32_t i = 0; i < n; i++) {
+        const struct image_offer *offer = image_offer(state->plan, i);
+        buf_printf(out, "%s{\"taken\":%s,\"port\":%u,\"service\":", i ? "," : "", offer->why.length ? "false" : "true", offer->port);
+        buf_append_json(out, image_str(state->plan, offer->name));
+        buf_append(out, STR(",\"container\":"));
+        buf_append_json(out, image_str(state->plan, offer->reference));
+        buf_append(out, STR(",\"trouble\":"));
+        buf_append_json(out, image_str(state->plan, offer->why));
+        buf_append_char(out, '}');
+    }
+    buf_append_char(out, ']');
 }
 
 void watcher_report_board(const struct watcher_state *state, struct buf *out)
@@ -74,14 +81,14 @@ void watcher_report_board(const struct watcher_state *state, struct buf *out)
     static const char *const engines[] = { "unknown", "there", "away" };
     struct docker_board_head head;
     const char *separator = "";
-    if (!state->board || !copy_part(&head, &state->board->head, sizeof head) || head.n_containers + head.n_offers == 0)
+    if (!state->board || !copy_part(&head, &state->board->head, sizeof head) || head.engine == DOCKER_BOARD_ENGINE_UNKNOWN)
         return;
     buf_printf(out, ",\"engine\":{\"status\":\"%s\"", word(engines, ARRAY_SIZE(engines), head.engine));
     PUT_TEXT(out, "socket", head.socket);
     PUT_TEXT(out, "version", head.version);
     PUT_TEXT(out, "trouble", head.trouble);
-    buf_printf(out, ",\"since\":%llu,\"reconnects\":%u,\"containers\":%u,\"offers\":%u}", (unsigned long long)head.since, head.n_reconnects,
-               head.n_containers, head.n_offers);
+    buf_printf(out, ",\"since\":%llu,\"reconnects\":%u,\"containers\":%u}", (unsigned long long)head.since, head.n_reconnects,
+               head.n_containers);
     buf_append(out, STR(",\"containers\":["));
     for (uint32_t i = 0; i < head.n_containers && i < DOCKER_BOARD_CONTAINERS; i++) {
         struct docker_board_container container;
@@ -91,15 +98,6 @@ void watcher_report_board(const struct watcher_state *state, struct buf *out)
         put_container(out, &container);
         separator = ",";
     }
-    buf_append(out, STR("],\"offers\":["));
-    separator = "";
-    for (uint32_t i = 0; i < head.n_offers && i < DOCKER_BOARD_OFFERS; i++) {
-        struct docker_board_offer offer;
-        if (!copy_part(&offer, &state->board->offers[i], sizeof offer))
-            continue;
-        buf_append(out, str_of(separator));
-        put_offer(out, &offer);
-        separator = ",";
-    }
     buf_append_char(out, ']');
+    put_offers(state, out);
 }
