@@ -215,7 +215,7 @@ static void on_turn(struct io_deferred *deferred)
     state_unlock(&watch->state);
     if (r == 0)
         r = listen_to_docker(watch, &err);
-    if (r == STATE_E_NONE) {
+    if (r == STATE_E_NONE || r == -ENOENT) { /* or even its directory is gone */
         log_info("nothing is in force any more: 'postern unapply' was run");
         watch->is_ended = true;
         io_loop_stop(&watch->loop);
@@ -404,6 +404,8 @@ int watch_run(const char *state_directory, struct error *err)
     }
     if (watch.has_filter)
         container_filter_deinit(&watch.filter);
+    if (watch.is_ended && state_remove(&watch.state, "lock", err) == 0)
+        (void)rmdir(state_directory);
     forget_declaration(&watch);
     buf_deinit(&watch.said);
     base_close_descriptor(&watch.signals.fd);

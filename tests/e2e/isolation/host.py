@@ -153,10 +153,14 @@ class Host:
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
-    def watch(self):
+    def watch_unready(self):
         process = Process(f"postern-apply-{secrets.token_hex(2)}", ["nsenter", f"--net=/run/netns/{self.host}", POSTERN, "apply", "--watch", "-f", self.file, "--host", "roc",
                                             "--state-directory", self.state_directory], self.directory)
         self.processes.append(process)
+        return process
+
+    def watch(self):
+        process = self.watch_unready()
         wait_until(lambda: "in force: " in process.err() or not process.running(), what="it is in force")
         assert process.running(), process.err()
         return process
