@@ -90,7 +90,7 @@ static _Noreturn void guard(const char *state_directory, const struct state_decl
     _exit(0);
 }
 
-/* Of a session of its own, without a terminal: nothing that ends the one in which it was started reaches it. */
+/* Of a session of its own, without a terminal: nothing that ends the one in which it was started reaches it. Its parent's lock isn't its own. */
 static void leave_everything(void)
 {
     static const int ignored[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU };
@@ -100,6 +100,7 @@ static void leave_everything(void)
     (void)signal(SIGCHLD, SIG_DFL);
     for (int fd = 0; fd < 3 && null >= 0; fd++)
         (void)dup2(null, fd);
+    (void)close_range(3, ~0U, 0);
     (void)!chdir("/");
     umask(077);
     (void)prctl(PR_SET_NAME, "postern-undo");
