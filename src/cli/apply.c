@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/here.h"
+#include "render/containers.h"
 
 enum { CONFIRM_MAX_S = 86400, TEXT_MAX = 64 << 20 };
 

@@ -29,6 +29,7 @@ int cli_reload(int argc, char **argv);
 int cli_render(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_status(int argc, char **argv);
+int cli_suggest(int argc, char **argv);
 int cli_unapply(int argc, char **argv);
 int cli_upgrade(int argc, char **argv);
 int cli_why(int argc, char **argv);

@@ -22,6 +22,7 @@ static const struct cli_command commands[] = {
     { "map", "draw who reaches what, or what one host reaches", cli_map },
     { "render", "write what the declaration says in the words of a layer: firewall, names, pictures", cli_render },
     { "apply", "hold this host's containers to the declaration", cli_apply },
+    { "suggest", "the grants for what containers were seen to do", cli_suggest },
     { "unapply", "take back what apply put in force", cli_unapply },
     { "audit", "compare a layer that is in force with the declaration: access gained and lost", cli_audit },
     { "read", "what an existing Tailscale policy lets reach each machine", cli_read },

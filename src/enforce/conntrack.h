@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "render/containers.h"
+#include "policy/container_filter.h"
 
 /* Deletes the entries of connections that were opened from an ENFORCED bridge to where its filter lets nothing pass any more. Packets of the
  * direction that opened a connection are judged each, so that nothing depends on this; it is for what still comes the other way. Only

@@ -168,9 +168,10 @@ static void add_subnets(struct holding *h, const struct net *net)
 
 bool holding_is_docker_name(struct str name)
 {
-    enum { DIGITS = 12 };
+    enum { DOCKERS_DIGITS = 12, OUR_DIGITS = 8 };
+    size_t n_digits = str_starts_with(name, STR("br-")) ? DOCKERS_DIGITS : str_starts_with(name, STR("pn-")) ? OUR_DIGITS : 0;
     size_t i = 3;
-    if (name.len != 3 + DIGITS || !str_starts_with(name, STR("br-")))
+    if (!n_digits || name.len != 3 + n_digits)
         return false;
     while (i < name.len && ((name.ptr[i] >= '0' && name.ptr[i] <= '9') || (name.ptr[i] >= 'a' && name.ptr[i] <= 'f')))
         i++;

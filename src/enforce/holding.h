@@ -5,7 +5,7 @@
 #include "docker/network.h"
 #include "enforce/links.h"
 #include "model/model.h"
-#include "render/containers.h"
+#include "policy/container_filter.h"
 
 struct holding_input {
     const struct model *model;
@@ -39,5 +39,5 @@ int holding_init(struct container_filter *ret, const struct holding_input *input
 
 /* Whether the declaration has this Compose project enforced on the host; NULL: it isn't listed for it. */
 const struct model_project *holding_project(const struct model *model, uint32_t host, struct str name);
-/* The names that Docker makes up: "br-" and twelve hexadecimal digits. */
+/* The names that Docker makes up, "br-" and twelve hexadecimal digits, and those of postern render compose, "pn-" and eight. */
 bool holding_is_docker_name(struct str name) pure_function;

@@ -7,6 +7,7 @@
 #include "base/program.h"
 #include "enforce/conntrack.h"
 #include "model/reader.h"
+#include "render/containers.h"
 #include "render/origin.h"
 
 enum { TEXT_MAX = 128 << 20, NOTES_MAX = 64 << 10, NFT_TIMEOUT_MS = 20000 };

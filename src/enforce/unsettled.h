@@ -5,7 +5,7 @@
 #include "docker/network.h"
 #include "enforce/links.h"
 #include "io/loop.h"
-#include "render/containers.h"
+#include "policy/container_filter.h"
 
 enum { UNSETTLED_MAX = 64, UNSETTLED_MS = 5000 };
 

@@ -11,9 +11,11 @@
 #include "base/log.h"
 #include "enforce/conntrack.h"
 #include "enforce/docker_view.h"
+#include "enforce/gathering.h"
 #include "enforce/notices.h"
 #include "enforce/putting.h"
 #include "enforce/unsettled.h"
+#include "render/containers.h"
 
 enum { BEAT_MS = 10000, WATCHED_S = 30, OWN_MAX = 32, TEXT_MAX = 128 << 20, NOTES_MAX = 64 << 10, LATE_MS = 2000 };
 
@@ -23,6 +25,7 @@ struct watch {
     struct docker_view docker;
     struct notices notices;
     struct unsettled unsettled;
+    struct gathering gathering;
     struct io_source signals, files;
     struct io_timer beat;
     struct io_deferred turn;
@@ -33,7 +36,7 @@ struct watch {
     struct container_filter filter;     /* what the tables hold, if they are in step */
     struct buf said;                    /* the notes that were logged last */
     uint64_t said_version;              /* of which it was said what it holds */
-    bool has_filter, is_in_step, has_docker;
+    bool has_filter, is_in_step, has_docker, is_gathering_due;
     pid_t own[OWN_MAX];                 /* whose changes were this one's */
     unsigned n_own;
     bool is_ended;
@@ -186,6 +189,26 @@ static bool is_to_wait(const struct watch *watch)
     return !watch->docker.has_word && put_is_there();
 }
 
+/* What was counted is somebody's by the address that he has: it is taken before another has it, and before the tables are made anew. */
+static int gather(struct watch *watch, struct error *err)
+{
+    const struct docker_view *docker = &watch->docker;
+    pid_t pid;
+    int r = 0;
+    if (!docker->has_word)
+        return 0;
+    bool is_due = gathering_look(&watch->gathering, &docker->containers, &docker->networks, false) || !watch->is_in_step ||
+                  (watch->is_gathering_due && watch->gathering.has_gone);
+    if (!is_due || !watch->has_filter)
+        return 0;
+    watch->is_gathering_due = false;
+    r = gathering_collect(&watch->gathering, &watch->state, &watch->filter, watch->declaration.model, watch->declaration.host, &pid, err);
+    if (pid)
+        watch->own[watch->n_own++ % OWN_MAX] = pid;
+    (void)gathering_look(&watch->gathering, &docker->containers, &docker->networks, true);
+    return r;
+}
+
 static int bring_in_step(struct watch *watch, struct error *err)
 {
     struct container_filter filter;
@@ -194,6 +217,8 @@ static int bring_in_step(struct watch *watch, struct error *err)
         r = follow_declaration(watch, err);
     if (r != 0 || is_to_wait(watch))
         return r;
+    if (gather(watch, err) < 0)
+        log_warning("what was seen can't be kept: %s", err->text);
     r = work_out(watch, &filter, err);
     if (r < 0)
         return r;
@@ -311,10 +336,10 @@ static void on_beat(struct io_timer *timer)
     buf_init(&text, 1024);
     container_filter_write_watch(WATCHED_S, &text);
     io_timer_set(&watch->loop, timer, BEAT_MS);
-    if (!watch->is_in_step || load(watch, buf_str(&text), &err) < 0)
-        look(watch);
-    else if (state_version(&watch->state, "before"))
-        look(watch);
+    if (watch->is_in_step && load(watch, buf_str(&text), &err) < 0)
+        watch->is_in_step = false;
+    watch->is_gathering_due = true;
+    look(watch);
 }
 
 static void on_signal(struct io_source *source, uint32_t events)
@@ -395,6 +420,7 @@ int watch_run(const char *state_directory, struct error *err)
     if (r < 0)
         return r;
     buf_init(&watch.said, NOTES_MAX);
+    gathering_init(&watch.gathering);
     r = io_loop_init(&watch.loop);
     if (r == 0) {
         r = run(&watch, err);
@@ -408,6 +434,7 @@ int watch_run(const char *state_directory, struct error *err)
         (void)rmdir(state_directory);
     forget_declaration(&watch);
     buf_deinit(&watch.said);
+    gathering_deinit(&watch.gathering);
     base_close_descriptor(&watch.signals.fd);
     base_close_descriptor(&watch.files.fd);
     state_close(&watch.state);

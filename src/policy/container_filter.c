@@ -1,5 +1,5 @@
 /* The sets of a host's container tables, kept sorted, so that two states of them can be compared and the difference said. */
-#include "render/containers.h"
+#include "policy/container_filter.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -172,6 +172,11 @@ static bool may_be_internet(const struct address *address)
     return address_is_v4(address) || address->bytes[0] >> 5 == 1;
 }
 
+bool container_filter_is_internet(const struct container_filter *filter, const struct address *address)
+{
+    return may_be_internet(address) && !is_within(filter, CONTAINER_NEAR4, "", address);
+}
+
 bool container_filter_passes(const struct container_filter *filter, const char *bridge, const struct address *from, const struct address *to,
                              uint8_t protocol, uint16_t port, bool is_local)
 {
@@ -183,7 +188,7 @@ bool container_filter_passes(const struct container_filter *filter, const char *
     if (is_local)
         return false;
     return is_within(filter, CONTAINER_INSIDE4, bridge, to) ||
-           (has(filter, CONTAINER_INTERNET4, &source) && may_be_internet(to) && !is_within(filter, CONTAINER_NEAR4, "", to));
+           (has(filter, CONTAINER_INTERNET4, &source) && container_filter_is_internet(filter, to));
 }
 
 const char *container_filter_bridge_of(const struct container_filter *filter, const struct address *address)
