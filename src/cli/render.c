@@ -11,6 +11,7 @@
 #include "cli/files.h"
 #include "cli/mesh_base.h"
 #include "render/caddy.h"
+#include "render/containers.h"
 #include "render/dot.h"
 #include "render/hosts.h"
 #include "render/mermaid.h"
@@ -29,6 +30,11 @@ static int write_nftables(const struct render_given *given, struct buf *out, str
         options.worker_uid_last = UIDS_BASE + UIDS_N - 1;
     }
     return render_nftables_host(given->model, given->host, &options, out, err);
+}
+
+static int write_containers(const struct render_given *given, struct buf *out, struct error *err)
+{
+    return render_containers(given->model, given->host, given->revision, out, err);
 }
 
 static int write_pf(const struct render_given *given, struct buf *out, struct error *err)
@@ -110,8 +116,10 @@ static int write_caddy(const struct render_given *given, struct buf *out, struct
 
 /* In the order of the layers, from the packet up; options are the short letters below. */
 static const struct render_target targets[] = {
-    { "nftables", "ipku", RENDER_EACH_HOST, ".nft", "a host's firewall, for \"nft -f\"; it replaces table inet postern and touches no other", write_nftables },
+    { "nftables", "ipkuC", RENDER_EACH_HOST, ".nft", "a host's firewall, for \"nft -f\"; it replaces table inet postern and touches no other", write_nftables },
     { "pf", "ipk", RENDER_EACH_HOST, ".pf.conf", "a macOS host's firewall, for \"pfctl -a postern -f\"; --interface utunN adds the guard", write_pf },
+    { "containers", "", RENDER_EACH_HOST, ".containers.nft", "the rules for a host's containers; 'postern apply' fills them in and loads them",
+      write_containers },
     { "mesh", "i", RENDER_ONCE, "mesh.nft", "the filter between all hosts, for a network namespace that stands for the mesh", write_mesh },
     { "compose", "dcqn", RENDER_OF_PROJECT, ".compose.override.yml", "a Compose project's networks, each service on those it needs, as an override file",
       cli_compose_write },
@@ -136,6 +144,7 @@ static const struct option options[] = {
     { "file", required_argument, NULL, 'f' },        { "output", required_argument, NULL, 'o' },
     { "interface", required_argument, NULL, 'i' },   { "mesh-port", required_argument, NULL, 'p' },
     { "keep-lan", no_argument, NULL, 'k' },          { "worker-uids", required_argument, NULL, 'u' },
+    { "containers", required_argument, NULL, 'C' },
     { "base", required_argument, NULL, 'b' },        { "from", required_argument, NULL, 's' },
     { "docker", required_argument, NULL, 'd' },      { "compose", required_argument, NULL, 'c' },
     { "pool", required_argument, NULL, 'q' },        { "host", required_argument, NULL, 'n' },
@@ -172,6 +181,7 @@ static void help_write(FILE *out)
           "      --compose FILE           what 'docker compose config' writes of it, where it doesn't run (compose)\n"
           "      --pool RANGE             where its networks' addresses are cut from (default " COMPOSE_POOL ") (compose)\n"
           "      --host HOST              which declared host it runs on (default: this machine) (compose)\n"
+          "      --containers NAMES       bridges of containers, from which a granted surface's port is reached (default " RENDER_CONTAINER_INTERFACES ")\n"
           "      --worker-uids A-B    users that may start no connection: the gateway's workers, where postern run was given another --uid-base\n"
           "\n"
           "To put a host's firewall in force, and to see what all hosts' files would be:\n"
@@ -228,6 +238,7 @@ static bool option_read(int c, struct arguments *ret, struct render_given *given
     case 'n': given->host_name = optarg; return true;
     case 'b': given->base_path = optarg; return true;
     case 'i': given->nftables.mesh_interface = str_of(optarg); return true;
+    case 'C': given->nftables.container_interfaces = str_of(optarg); return true;
     case 'k': given->nftables.keep_lan = true; return true;
     case 'u': return uids_read(optarg, &given->nftables);
     case 'p':

@@ -2,6 +2,8 @@
 #pragma once
 
 #include "base/buf.h"
+#include "base/error.h"
+#include "model/model.h"
 #include "policy/container_filter.h"
 
 /* Appends what puts a sealed filter in the place of whatever these tables hold; one transaction. origin: one line for people. */
@@ -14,3 +16,7 @@ uint32_t container_filter_describe_change(const struct container_filter *before,
 void container_filter_write_removal(struct buf *out);
 /* Appends what makes unknown bridges be held for that long: somebody is there to say soon what they are. 0: no longer. */
 void container_filter_write_watch(unsigned seconds, struct buf *out);
+
+/* Appends the rules with empty sets, and as remarks what a host's declared containers are let do: all that can be told without Docker. 0; -EINVAL with
+ * err for a host without nftables; -ENOMEM, -E2BIG. */
+int render_containers(const struct model *model, uint32_t host, struct str revision, struct buf *out, struct error *err) must_check;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "policy/containers.h"
 #include "render/host_filter.h"
 #include "render/nftables_text.h"
 #include "render/origin.h"
@@ -19,6 +20,7 @@ struct builder {
     struct host_filter_reasons reasons;
     uint32_t table, host;
     uint32_t allowed[2], mesh[2], here[2], lan[2], served; /* sets; [0] IPv4, [1] IPv6 */
+    uint32_t asked[2];                                     /* where containers of this host may ask; PACKET_NONE: nowhere */
     uint32_t errors_only, declared, by_lan;                /* chains */
 };
 
@@ -96,6 +98,56 @@ static void add_allowed(struct builder *b, unsigned i)
                                                  packet_number(protocol, protocol), packet_number(flow->port, flow->port) };
         packet_filter_add_element(b->filter, values, host_filter_reason(&b->reasons, flow));
     }
+}
+
+/* Ports of surfaces, for containers that are granted something there by this host's gateway. */
+static void add_asked_pass(struct builder *b, unsigned i, const struct container_pass *pass)
+{
+    const struct model_surface *surface = &b->model->surfaces[pass->to];
+    const struct model_prefixes *addresses = surface->addresses.n ? &surface->addresses : &b->model->hosts[b->host].addresses;
+    const struct flow as_flow = { .grant = pass->grant, .reason = FLOW_SURFACE };
+    for (uint32_t k = 0; k < addresses->n; k++) {
+        const struct relation_range values[] = { relation_range_of_prefix(&addresses->items[k]), packet_number(IPPROTO_TCP, IPPROTO_TCP),
+                                                 packet_number(pass->port, pass->port) };
+        if (address_is_v4(&addresses->items[k].address) == !i)
+            packet_filter_add_element(b->filter, values, host_filter_reason(&b->reasons, &as_flow));
+    }
+}
+
+/* Of several containers that ask at one port, the first stands for all: an element may be there once. */
+static bool is_first_at_port(const struct containers *containers, uint32_t first, uint32_t p)
+{
+    for (uint32_t i = first; i < p; i++)
+        if (containers->passes[i].way == CONTAINER_WAY_SURFACE && containers->passes[i].port == containers->passes[p].port &&
+            containers->passes[i].to == containers->passes[p].to)
+            return false;
+    return containers->passes[p].way == CONTAINER_WAY_SURFACE;
+}
+
+static int add_asked(struct builder *b)
+{
+    cleanup_containers struct containers containers;
+    int r = containers_init(&containers, b->model);
+    if (r < 0) {
+        containers = (struct containers){ .n = 0 };
+        return r;
+    }
+    uint32_t first = containers.first_of_pass[containers.first_of_host[b->host]], end = containers.first_of_pass[containers.first_of_host[b->host + 1]];
+    for (unsigned i = 0; i < 2; i++) {
+        bool is_any = false;
+        for (uint32_t p = first; p < end && !is_any; p++)
+            is_any = containers.passes[p].way == CONTAINER_WAY_SURFACE;
+        b->asked[i] = PACKET_NONE;
+        if (!is_any)
+            continue;
+        const struct packet_set what = { .table = b->table, .name = i ? STR("asked6") : STR("asked4"), .n_fields = 3, .family = family_of(i),
+                                         .fields = { PACKET_DESTINATION, PACKET_PROTOCOL, PACKET_PORT }, .is_counted = true };
+        b->asked[i] = packet_filter_add_set(b->filter, &what);
+        for (uint32_t p = first; p < end; p++)
+            if (is_first_at_port(&containers, first, p))
+                add_asked_pass(b, i, &containers.passes[p]);
+    }
+    return 0;
 }
 
 /* ---- rules ---- */
@@ -176,8 +228,30 @@ static void fill_arriving(struct builder *b, uint32_t arriving)
         add_per_family(b, arriving, b->lan, PACKET_GOTO, b->by_lan);
 }
 
+/* What comes from a bridge of containers: its interface is one of these. */
+static void add_container_interfaces(struct builder *b)
+{
+    const struct packet_set what = { .fields = { PACKET_INTERFACE }, .n_fields = 1 };
+    struct str rest = b->options->container_interfaces.len ? b->options->container_interfaces : STR(RENDER_CONTAINER_INTERFACES);
+    uint32_t set = packet_filter_add_set(b->filter, &what);
+    while (rest.len) {
+        struct str name = str_split(&rest, ',');
+        bool is_prefix = str_ends_with(name, STR("*"));
+        const struct relation_range range = packet_name(is_prefix ? str_first(name, name.len - 1) : name, is_prefix);
+        packet_filter_add_element(b->filter, &range, PACKET_NONE);
+    }
+    packet_filter_add_match(b->filter, set, PACKET_ANY_FAMILY, false);
+}
+
 static void fill_declared(struct builder *b)
 {
+    for (unsigned i = 0; i < 2; i++)
+        if (b->asked[i] != PACKET_NONE) {
+            packet_filter_add_rule(b->filter, b->declared, PACKET_ACCEPT, PACKET_NONE);
+            add_container_interfaces(b);
+            packet_filter_add_match(b->filter, b->asked[i], family_of(i), false);
+            packet_filter_set_comment(b->filter, STR("containers, to their gateway"));
+        }
     add_per_family(b, b->declared, b->allowed, PACKET_ACCEPT, PACKET_NONE);
     packet_filter_add_rule(b->filter, b->declared, PACKET_GOTO, b->errors_only);
 }
@@ -234,6 +308,9 @@ static int build_host(struct builder *b)
         return r;
     add_allowed(b, 0);
     add_allowed(b, 1);
+    r = add_asked(b);
+    if (r < 0)
+        return r;
     b->errors_only = packet_filter_add_chain(b->filter, b->table, STR("errors_only"));
     set_remark(b, b->errors_only, STR("Errors that path MTU and connect depend on, and neighbour discovery, which is IPv6's ARP."));
     uint32_t arriving = packet_filter_add_chain(b->filter, b->table, STR("arriving"));
@@ -298,6 +375,17 @@ static bool is_interface_name(struct str name)
     return true;
 }
 
+static bool are_interface_names(struct str names)
+{
+    while (names.len) {
+        struct str name = str_split(&names, ',');
+        bool is_prefix = str_ends_with(name, STR("*"));
+        if (!name.len || !is_interface_name(is_prefix ? str_first(name, name.len - 1) : name))
+            return false;
+    }
+    return true;
+}
+
 static int check_options(const struct model *model, uint32_t host, const struct render_nftables_options *options, struct error *err)
 {
     const struct model_host *h = host < model->n_hosts ? &model->hosts[host] : NULL;
@@ -308,6 +396,8 @@ static int check_options(const struct model *model, uint32_t host, const struct 
                   STR_ARG(h->name.text));
     else if (!is_interface_name(options->mesh_interface))
         error_set(err, "'%.*s' is no name of an interface", STR_ARG(options->mesh_interface));
+    else if (!are_interface_names(options->container_interfaces))
+        error_set(err, "'%.*s' is no list of interfaces; write docker0,br-*", STR_ARG(options->container_interfaces));
     else if (options->worker_uid_first > options->worker_uid_last || (options->worker_uid_last && !options->worker_uid_first))
         error_set(err, "%u-%u is no range of user ids", options->worker_uid_first, options->worker_uid_last);
     else

@@ -21,12 +21,17 @@
 
 /* What Tailscale calls its interface on Linux, and the UDP port on which it talks itself. */
 #define RENDER_MESH_INTERFACE "tailscale0"
+#define RENDER_CONTAINER_INTERFACES "docker0,br-*,pn-*"
 enum { RENDER_MESH_PORT = 41641 };
 
 struct render_nftables_options {
     struct str revision;           /* hex digest of the declaration, for the header; may be empty */
     struct str mesh_interface;     /* "tailscale0"; empty: the mesh is known by its addresses only, and the guard is left out */
     uint16_t mesh_transport_port;  /* UDP port on which the mesh itself talks on the LAN (41641); 0: none is kept open */
+    /* How the bridges of containers are called, separated by commas, "*" at the end for all that begin so; empty: as Docker and postern render compose
+     * call them. By them a container reaches the ports of surfaces over which one on this host is granted something, and nothing else of the host's
+     * mesh addresses. */
+    struct str container_interfaces;
     bool keep_lan;                 /* leave ports of declared LAN addresses alone, but for those that are served on the mesh */
     uint32_t worker_uid_first, worker_uid_last; /* users that may start no connection (the gateway's workers); 0, 0: no such rule */
 };

@@ -24,6 +24,8 @@ def test_everything_is_installed_where_the_command_looks(tmp_path):
     for path in ("share/man/man1/postern.1", "share/man/man5/postern.yml.5", "share/postern/postern.schema.json", "share/doc/postern/README.md",
                  "share/doc/postern/SECURITY.md", "share/doc/postern/examples/homelab/postern.yml"):
         assert os.path.isfile(f"{copy}/{path}"), path
+    with open(f"{copy}/lib/systemd/system/postern-apply.service", encoding="utf-8") as unit:
+        assert f"ExecStart={copy.removeprefix(str(tmp_path))}/bin/postern apply --watch " in unit.read()
     strings = subprocess.run(["strings", f"{copy}/bin/postern"], capture_output=True, text=True).stdout
     assert f"{copy.removeprefix(str(tmp_path))}/libexec/postern" in strings.splitlines()
 

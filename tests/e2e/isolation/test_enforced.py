@@ -2,6 +2,7 @@
 import pytest
 
 from isolation.host import INTERNET, INTERNET6, LAN, LAN6, MESH, NEIGHBOUR, NEIGHBOUR6, PEER
+from lib.process import POSTERN
 
 SERVICES = {"grafana": "monitoring/grafana", "prometheus": "monitoring/prometheus", "notes": "notes/app", "mealie": "home/mealie"}
 
@@ -102,6 +103,25 @@ def test_a_granted_surface_is_reached_at_its_port_of_the_gateway_and_no_other(ho
     wanted = [["tcp", MESH, 443], ["tcp", MESH, 22], ["udp", MESH, 443], ["tcp", LAN, 443], ["tcp", PEER, 80]]
     assert homelab.tried(homelab.grafana, wanted) == ["open", "silent", "silent", "silent", "silent"]
     assert homelab.tried(homelab.prometheus, wanted) == ["silent"] * 5
+
+
+def test_the_rendered_firewall_lets_containers_ask_at_a_granted_surface_and_nowhere_else(homelab):
+    """With or without the containers' own tables; without such a grant it lets none in."""
+    grants = [{"from": "grafana", "to": "notes", "over": "main"}]
+    wanted = [["tcp", MESH, 443], ["tcp", MESH, 22], ["udp", MESH, 443]]
+    try:
+        for granted, expected in (([], ["silent"] * 3), (grants, ["open", "silent", "silent"])):
+            homelab.declare(SERVICES, granted, {"monitoring": {"mode": "enforce"}})
+            rendered = homelab.run(POSTERN, "render", "nftables", "roc", "-f", homelab.file, "--interface", "mesh0", "--keep-lan")
+            assert rendered.returncode == 0, rendered.stderr
+            assert homelab.run("nft", "-f", "-", input=rendered.stdout).returncode == 0
+            assert homelab.tried(homelab.grafana, wanted) == expected
+            homelab.applied()
+            assert homelab.tried(homelab.grafana, wanted) == expected
+            assert homelab.tried(homelab.prometheus, wanted) == ["silent"] * 3
+            homelab.unapply()
+    finally:
+        homelab.run("nft", "delete", "table", "inet", "postern")
 
 
 def test_the_internet_is_neither_the_lan_nor_the_mesh_nor_the_host(homelab):
