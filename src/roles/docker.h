@@ -36,6 +36,7 @@ enum {
     DOCKER_STEADY_MS = 10000,          /* a container that lives this long is no crash loop */
     DOCKER_WAIT_FIRST_MS = 250,        /* a crash loop's: doubled with each end, up to */
     DOCKER_WAIT_MAX_MS = 10000,
+    DOCKER_FIRST_LIST_MS = 200,        /* at the start whoever is asked for comes first, and the rest when the gateway serves */
     DOCKER_RETRY_FIRST_MS = 50,        /* an engine that isn't there */
     DOCKER_RETRY_MAX_MS = 2000,
     DOCKER_AGAIN_MS = 50,              /* something moved while it was looked at */
@@ -80,8 +81,9 @@ struct docker_engine {
     struct docker_connection events, lists, looks;
     struct docker_question events_question, list_question, version_question;
     struct docker_lines lines;
-    struct io_timer retry;
+    struct io_timer retry, first_list;
     bool is_there, is_listing, is_listed; /* is_listed: since it came, once */
+    bool was_there;
     uint32_t wait_ms, n_reconnects;
     uint64_t tried_ms;
     char trouble[256];                 /* as last logged */

@@ -40,6 +40,7 @@ void docker_engine_lost(struct docker *docker, const struct error *err)
     if (!engine->events.loop)
         return;
     docker_look_abort(docker);
+    io_timer_clear(&docker->loop, &engine->first_list);
     hang_up(engine);
     engine->n_reconnects += engine->is_there;
     engine->is_there = engine->is_listing = engine->is_listed = false;
@@ -177,6 +178,16 @@ static void version_done(struct docker_question *question, int r, const struct d
     arena_deinit(&arena);
 }
 
+static void list_all(struct docker *docker)
+{
+    struct docker_engine *engine = &docker->engine;
+    docker_engine_list(docker);
+    docker_offers_look(docker);
+    engine->version_question.done = version_done;
+    if (docker_connection_ask(&engine->lists, &engine->version_question, "/version") < 0)
+        log_error("the engine's version can't be asked");
+}
+
 static void events_opened(struct docker_question *question)
 {
     struct docker *docker = container_of(question, struct docker, engine.events_question);
@@ -185,11 +196,18 @@ static void events_opened(struct docker_question *question)
     engine->trouble[0] = '\0';
     engine->wait_ms = DOCKER_RETRY_FIRST_MS;
     docker_show_engine(docker, DOCKER_BOARD_ENGINE_THERE, "");
-    docker_engine_list(docker);
-    docker_offers_look(docker);
-    engine->version_question.done = version_done;
-    if (docker_connection_ask(&engine->lists, &engine->version_question, "/version") < 0)
-        log_error("the engine's version can't be asked");
+    if (engine->was_there)
+        list_all(docker);
+    else
+        io_timer_set(&docker->loop, &engine->first_list, DOCKER_FIRST_LIST_MS);
+    engine->was_there = true;
+}
+
+static void first_list(struct io_timer *timer)
+{
+    struct docker *docker = container_of(timer, struct docker, engine.first_list);
+    if (docker->engine.is_there)
+        list_all(docker);
 }
 
 /* ---- the list ---- */
@@ -320,6 +338,7 @@ static void retry(struct io_timer *timer)
 int docker_engine_init(struct docker *docker)
 {
     docker->engine.retry.fire = retry;
+    docker->engine.first_list.fire = first_list;
     docker->engine.wait_ms = DOCKER_RETRY_FIRST_MS;
     docker_engine_try(docker);
     return 0;

@@ -101,7 +101,7 @@ class Broker:
     """The other end of the docker role's channel."""
 
     def __init__(self, role):
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         role.give(theirs.detach(), 0, peer=BROKER)
         ours.settimeout(10)
         self.channel = ours
