@@ -126,25 +126,35 @@ static void say_counts(struct watch *watch, const struct holding_counts *counts)
              counts->n_observed, counts->n_grants);
 }
 
-/* Makes the tables hold the filter, which becomes the watch's. */
-static int put(struct watch *watch, struct container_filter *filter, struct error *err)
+static int put_whole(struct watch *watch, const struct container_filter *filter, struct error *err)
 {
     cleanup_buf struct buf text;
     cleanup_buf struct buf origin;
-    bool is_whole = !watch->is_in_step || !watch->has_filter;
-    uint32_t n = 1;
     buf_init(&text, TEXT_MAX);
     buf_init(&origin, 1024);
     put_write_origin(&watch->declaration, &origin);
-    if (is_whole) {
-        container_filter_write(filter, buf_str(&origin), &text);
-        container_filter_write_watch(WATCHED_S, &text);
-    } else {
-        n = container_filter_write_change(&watch->filter, filter, &text);
-    }
+    container_filter_write(filter, buf_str(&origin), &text);
+    container_filter_write_watch(WATCHED_S, &text);
+    return text.error ? text.error : load(watch, buf_str(&text), err);
+}
+
+/* What differs, or where nft can't take that everything (it takes no range in the place of one that overlaps it and goes). */
+static int put_change(struct watch *watch, const struct container_filter *filter, bool *ret_is_any, struct error *err)
+{
+    cleanup_buf struct buf text;
+    buf_init(&text, TEXT_MAX);
+    *ret_is_any = container_filter_write_change(&watch->filter, filter, &text) > 0;
     int r = text.error;
-    if (r == 0 && n)
+    if (r == 0 && *ret_is_any)
         r = load(watch, buf_str(&text), err);
+    return r == -EIO ? put_whole(watch, filter, err) : r;
+}
+
+/* Makes the tables hold the filter, which becomes the watch's. */
+static int put(struct watch *watch, struct container_filter *filter, struct error *err)
+{
+    bool is_any = true;
+    int r = watch->is_in_step && watch->has_filter ? put_change(watch, filter, &is_any, err) : put_whole(watch, filter, err);
     if (r < 0) {
         watch->is_in_step = false;
         return r;
@@ -153,7 +163,7 @@ static int put(struct watch *watch, struct container_filter *filter, struct erro
         container_filter_deinit(&watch->filter);
     watch->filter = *filter;
     watch->has_filter = watch->is_in_step = true;
-    int n_cut = n ? conntrack_cut(&watch->filter, err) : 0;
+    int n_cut = is_any ? conntrack_cut(&watch->filter, err) : 0;
     if (n_cut > 0)
         log_info("%d tracked connections cut", n_cut);
     return n_cut < 0 ? n_cut : 0;

@@ -6,6 +6,7 @@
 #include <malloc.h>
 
 #include "observe/nftables_reader.h"
+#include "policy/container_filter.h"
 
 /* ---- bounded memory: jansson takes some fifty times the text's size at worst ---- */
 
@@ -79,6 +80,13 @@ static void make_uncertain(struct nft_reader *reader, uint32_t chain)
     packet_filter_set_comment(reader->filter, STR("a chain of a bridge or a device, which sees some packets only"));
 }
 
+/* What holds containers takes away from what they send, and speaks of nobody else: whoever asks what a host lets in isn't asking them. */
+static bool is_of_containers(const json_t *object)
+{
+    const char *table = text_of(object, "table");
+    return table && strcmp(table, CONTAINER_TABLE) == 0;
+}
+
 static int read_chain(struct nft_reader *reader, const json_t *object)
 {
     static const char *const hooks[] = { "ingress", "prerouting", "input", "forward", "output", "postrouting" };
@@ -91,7 +99,7 @@ static int read_chain(struct nft_reader *reader, const json_t *object)
     uint32_t chain = packet_filter_add_chain(reader->filter, table, str_of(name));
     r = add_key(reader, &reader->chains, object, name, chain);
     /* ARP isn't judged here, and nothing that leaves by a device's own chain has anything to do with what comes in. */
-    if (r < 0 || !hook || strcmp(family, "arp") == 0 || strcmp(hook, "egress") == 0)
+    if (r < 0 || !hook || strcmp(family, "arp") == 0 || strcmp(hook, "egress") == 0 || is_of_containers(object))
         return r;
     unsigned at = 0;
     while (at < ARRAY_SIZE(hooks) && strcmp(hooks[at], hook) != 0)

@@ -2,7 +2,8 @@
  *
  * The text is nft's own: "nft -j list ruleset", of version 1.0.6 and later. What an expression means that is not understood here (an iptables
  * extension, a mark, a limit, a dynamic set …) can't be told for the flows that depend on it, and only for those (PACKET_OTHER,
- * PACKET_ELSEWHERE). Chains of bridges and of devices are read, too: they see some packets only, so that what they drop can't be told. */
+ * PACKET_ELSEWHERE). Chains of bridges and of devices are read, too: they see some packets only, so that what they drop can't be told.
+ * Postern's own tables for containers are passed over: they only take away, from containers. */
 #pragma once
 
 #include "base/buf.h"

@@ -119,6 +119,8 @@ def test_the_rendered_firewall_lets_containers_ask_at_a_granted_surface_and_nowh
             homelab.applied()
             assert homelab.tried(homelab.grafana, wanted) == expected
             assert homelab.tried(homelab.prometheus, wanted) == ["silent"] * 3
+            audited = homelab.run(POSTERN, "audit", "--nftables", "kernel", "-f", homelab.file, "--host", "roc", "--interface", "mesh0", "--keep-lan")
+            assert audited.returncode == 0, audited.stdout
             homelab.unapply()
     finally:
         homelab.run("nft", "delete", "table", "inet", "postern")
