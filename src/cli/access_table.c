@@ -12,10 +12,7 @@ static bool is_asked_subject(const struct access_subject *s, const struct partie
 {
     for (uint32_t i = 0; i < p->n_askers; i++) {
         const struct party_asker *asker = &p->askers[i];
-        if (asker->container != MODEL_NONE ? asker->container == s->container :
-            s->container != MODEL_NONE     ? false :
-            asker->host != MODEL_NONE      ? asker->host == s->host :
-                                             s->host == MODEL_NONE && asker->segment == s->segment)
+        if (asker->container != MODEL_NONE ? asker->container == s->container : s->container != MODEL_NONE ? false : asker->host != MODEL_NONE ? asker->host == s->host : s->host == MODEL_NONE && asker->segment == s->segment)
             return true;
     }
     return false;
@@ -122,6 +119,7 @@ struct drawing {
     uint32_t n_columns;
     unsigned width;
     bool colour;
+    bool of_containers;  /* who asks are these; else hosts and segments */
 };
 
 /* A host's own port counts as one that it can't reach: it fills no column of its own. */
@@ -155,13 +153,14 @@ static int group_columns(struct drawing *d)
         return -ENOMEM;
     for (uint32_t s = 0; s < t->n_subjects; s++) {
         struct group *g = &d->columns[d->n_columns];
-        if (is_taken[s] || ((t->has_to || t->has_from) && !reaches_any(t, s)))
+        bool is_container = t->access->subjects[t->subjects[s]].container != MODEL_NONE;
+        if (is_taken[s] || is_container != d->of_containers || ((is_container || t->has_to || t->has_from) && !reaches_any(t, s)))
             continue;
         *g = (struct group){ arena_array(&d->arena, t->n_subjects - s, uint32_t), 0 };
         if (!g->items)
             return -ENOMEM;
         for (uint32_t k = s; k < t->n_subjects; k++)
-            if (!is_taken[k] && is_same_column(t, s, k)) {
+            if (!is_taken[k] && is_container == (t->access->subjects[t->subjects[k]].container != MODEL_NONE) && is_same_column(t, s, k)) {
                 is_taken[k] = true;
                 g->items[g->n++] = k;
             }
@@ -361,6 +360,8 @@ static void write_row(struct drawing *d, const struct group *row, const char *in
     buf_append_char(d->out, '\n');
 }
 
+enum { CONTAINERS_RANK = 3, DERIVED_RANK };
+
 struct section {
     unsigned rank;
     uint32_t surface;
@@ -368,8 +369,9 @@ struct section {
 
 static struct section section_of(const struct access_object *o)
 {
-    static const unsigned ranks[ACCESS_KINDS] = { [ACCESS_WEB] = 0, [ACCESS_DIRECT] = 1, [ACCESS_HOST_PORT] = 2, [ACCESS_CONTAINER] = 3,
-                                                    [ACCESS_CONTAINER_PORT] = 3, [ACCESS_INTERNET] = 3, [ACCESS_SURFACE] = 4, [ACCESS_INSTANCE] = 4 };
+    static const unsigned ranks[ACCESS_KINDS] = { [ACCESS_WEB] = 0, [ACCESS_DIRECT] = 1, [ACCESS_HOST_PORT] = 2, [ACCESS_CONTAINER] = CONTAINERS_RANK,
+                                                    [ACCESS_CONTAINER_PORT] = CONTAINERS_RANK, [ACCESS_INTERNET] = CONTAINERS_RANK,
+                                                    [ACCESS_SURFACE] = DERIVED_RANK, [ACCESS_INSTANCE] = DERIVED_RANK };
     return (struct section){ ranks[o->kind], o->kind == ACCESS_WEB ? o->surface : 0 };
 }
 
@@ -393,7 +395,7 @@ static int write_section(struct drawing *d, struct section section, uint32_t fir
         return -ENOMEM;
     for (uint32_t i = 0; i < n; i++) {
         bool open = is_row_open(d, first_object + i);
-        if (is_taken[i] || (!open && (d->t->has_from || section.rank == 4)))
+        if (is_taken[i] || (!open && (d->of_containers || d->t->has_from || section.rank == CONTAINERS_RANK || section.rank == DERIVED_RANK)))
             continue;
         uint32_t line = row_line(d, first_object + i);
         row.n = 0;
@@ -455,12 +457,8 @@ static unsigned label_width(const struct drawing *d)
 static int draw(struct drawing *d)
 {
     int r = group_columns(d);
-    if (r < 0)
+    if (r < 0 || d->n_columns == 0)
         return r;
-    if (d->n_columns == 0) {
-        buf_append(d->out, d->t->has_to && !d->t->n_objects ? STR("nobody: no grant speaks of it\n") : d->t->has_to ? STR("nobody\n") : STR("nothing\n"));
-        return 0;
-    }
     unsigned label = label_width(d);
     for (uint32_t first = 0, end; r == 0 && first < d->n_columns; first = end) {
         unsigned used = label + LINE_WIDTH;
@@ -473,11 +471,30 @@ static int draw(struct drawing *d)
     return r;
 }
 
+/* Between the hosts' table and the containers'. */
+static void insert_empty_line(struct buf *out, size_t at)
+{
+    buf_append_char(out, '\n');
+    if (out->error)
+        return;
+    memmove(out->ptr + at + 1, out->ptr + at, out->len - at - 1);
+    out->ptr[at] = '\n';
+}
+
 void access_table_write(struct buf *out, const struct access_table *table, unsigned width, bool colour)
 {
-    struct drawing d = { .t = table, .out = out, .width = width, .colour = colour };
-    arena_init(&d.arena, RELATION_MEMORY_MAX);
-    if (draw(&d) < 0)
-        out->error = -ENOMEM;
-    arena_deinit(&d.arena);
+    uint32_t n_columns = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        struct drawing d = { .t = table, .out = out, .width = width, .colour = colour, .of_containers = i == 1 };
+        size_t before = out->len;
+        arena_init(&d.arena, RELATION_MEMORY_MAX);
+        if (draw(&d) < 0)
+            out->error = -ENOMEM;
+        arena_deinit(&d.arena);
+        if (n_columns && out->len > before)
+            insert_empty_line(out, before);
+        n_columns += d.n_columns;
+    }
+    if (n_columns == 0)
+        buf_append(out, table->has_to && !table->n_objects ? STR("nobody: no grant speaks of it\n") : table->has_to ? STR("nobody\n") : STR("nothing\n"));
 }

@@ -85,12 +85,21 @@ static void proof_write(struct buf *out, const struct judgement *j)
         n_firewalls += j->layers.all.firewalls && j->layers.all.firewalls[i];
     if (!j->is_proof_known)
         buf_printf(out, "not proved: the layers could not be judged: %s\n", j->why_unproved);
-    else if (verify_holds(&j->proof))
+    else if (judgement_is_proved(j) && j->containers.n_enforced == 0)
         buf_printf(out, "proved: the mesh, %u firewall%s and %u gateway%s let pass what is declared, and nothing else\n", n_firewalls,
                    n_firewalls == 1 ? "" : "s", j->layers.n_gateways, j->layers.n_gateways == 1 ? "" : "s");
+    else if (judgement_is_proved(j))
+        buf_printf(out, "proved: the mesh, %u firewall%s, %u gateway%s and the rules for %u container%s let pass what is declared, and nothing else\n",
+                   n_firewalls, n_firewalls == 1 ? "" : "s", j->layers.n_gateways, j->layers.n_gateways == 1 ? "" : "s", j->containers.n_enforced,
+                   j->containers.n_enforced == 1 ? "" : "s");
     if (j->is_proof_known && j->proof.n_unproved) {
         buf_append(out, STR("unproved: "));
         judgement_write_unproved(out, j);
+        buf_append_char(out, '\n');
+    }
+    if (j->is_proof_known && j->containers.n_unheld) {
+        buf_append(out, STR("unproved: "));
+        judgement_write_unheld(out, j);
         buf_append_char(out, '\n');
     }
 }

@@ -52,12 +52,18 @@ static void write_closing(struct buf *out, const struct judgement *j, const stru
         buf_append(out, s ? STR("nothing grants it") : STR("it has no address to come from: give it one with address:"));
         return;
     }
-    if (s->container != MODEL_NONE) {
-        buf_append(out, STR("no grant lets it"));
-        return;
+    struct address point;
+    if (f->kind == ACCESS_CONTAINER_PORT || f->kind == ACCESS_INTERNET) {
+        asked.container = f->kind == ACCESS_CONTAINER_PORT ? f->container : MODEL_NONE;
+        asked.is_internet = f->kind == ACCESS_INTERNET;
+        point = f->kind == ACCESS_INTERNET ? relation_internet_point() : relation_container_point(f->container);
+        asked.to = &point;
+        asked.n_to = 1;
+        asked.protocol = f->protocol;
+        asked.port = f->port;
     }
-    asker.addresses = &a->sources.items[s->ranges[0]].first;
-    if (!asked.is_web) {
+    asker.addresses = s->container != MODEL_NONE ? &s->point : &a->sources.items[s->ranges[0]].first;
+    if (!asked.is_web && !asked.n_to) {
         const struct model_prefixes *to = &a->model->hosts[f->host].addresses;
         const struct model_service *service = f->service != MODEL_NONE ? &a->model->services[f->service] : NULL;
         asked.to = to->n ? &to->items[0].address : NULL;
@@ -148,6 +154,81 @@ static void report_difference(struct judgement *j, const struct verify_finding *
                  text.ptr ? text.ptr : "");
 }
 
+/* ---- containers ---- */
+
+static void write_container_difference(struct buf *out, const struct judgement *j, const struct container_difference *d)
+{
+    static const struct address none;
+    const struct containers *c = &j->access.containers;
+    access_write_container(out, c, d->from);
+    buf_append(out, d->kind == CONTAINER_MISSING ? STR(" can't reach ") : STR(" can reach "));
+    if (d->to == MODEL_NONE && address_equal(&d->address, &none)) {
+        buf_append(out, STR("the internet"));
+    } else {
+        words_write_ports(out, d->protocol, d->port ? d->port : 1, d->port ? d->port : RELATION_PORT_MAX);
+        buf_append(out, STR(" of "));
+        if (d->to != MODEL_NONE)
+            access_write_container(out, c, d->to);
+        else
+            words_write_destinations(out, &j->access, &(struct relation_range){ d->address, d->address }, 1);
+    }
+    buf_append(out, d->kind == CONTAINER_MISSING ? STR(", which is granted") : STR(", which nothing grants"));
+}
+
+static void write_container_steps(struct buf *out, const struct judgement *j, const struct container_difference *d)
+{
+    const struct container *c = &j->access.containers.items[d->from];
+    buf_printf(out, "the container tables of %.*s %s", STR_ARG(j->access.model->hosts[c->host].name.text), d->kind == CONTAINER_MISSING ? "stop it" : "let it");
+    if (d->rule.len)
+        buf_printf(out, " by '%.*s'", STR_ARG(d->rule));
+}
+
+static void report_container_difference(struct judgement *j, const struct container_difference *d)
+{
+    const struct model *m = j->access.model;
+    cleanup_buf struct buf text, hint;
+    buf_init(&text, FINDING_TEXT_MAX);
+    buf_init(&hint, FINDING_TEXT_MAX);
+    write_container_difference(&text, j, d);
+    write_container_steps(&hint, j, d);
+    struct model_place at = { 0, 0 };
+    for (uint32_t i = m->n_grants; d->line && i-- > 0;)
+        if (m->grants[i].at.line == d->line)
+            at = m->grants[i].at;
+    diagnose_add(&j->failures, MODEL_ERROR, at, 1, diagnose_text(&j->failures, "%.*s", (int)hint.len, hint.ptr ? hint.ptr : ""), "%.*s", (int)text.len,
+                 text.ptr ? text.ptr : "");
+}
+
+/* Projects by name, each once, and how many containers are in none. */
+void judgement_write_unheld(struct buf *out, const struct judgement *judgement)
+{
+    enum { SHOWN = 4 };
+    const struct container_proof *proof = &judgement->containers;
+    const struct container *items = judgement->access.containers.items;
+    struct str shown[SHOWN];
+    uint32_t n_shown = 0, n_projects = 0, n_alone = 0;
+    cleanup_table struct table seen = { 0 };
+    for (uint32_t i = 0; i < proof->n_unheld; i++) {
+        struct str project = items[proof->unheld[i]].project;
+        n_alone += project.len == 0;
+        if (project.len == 0 || table_add(&seen, project, i, NULL) != 0)
+            continue;
+        if (n_shown < SHOWN)
+            shown[n_shown++] = project;
+        n_projects++;
+    }
+    if (proof->n_unheld == 0)
+        return;
+    buf_append(out, STR("nothing holds "));
+    for (uint32_t i = 0; i < n_shown; i++)
+        buf_printf(out, "%s%.*s", i ? ", " : n_projects == 1 ? "the containers of project " : "the containers of projects ", STR_ARG(shown[i]));
+    if (n_projects > n_shown)
+        buf_printf(out, " and %u more", n_projects - n_shown);
+    if (n_alone)
+        buf_printf(out, n_projects ? ", and %u of no project" : n_alone == 1 ? "%u container of no project" : "%u containers of no project", n_alone);
+    buf_append(out, STR(": Docker's networks alone decide what they reach"));
+}
+
 /* ---- who would be cut off by a change ---- */
 
 static void report_cut(struct judgement *j, const struct change *c, const struct change_entry *e)
@@ -193,6 +274,8 @@ static int judge_layers(struct judgement *j)
     int r = layers_init(&j->layers, &j->access, NULL, &err);
     if (r == 0)
         r = verify(&j->layers.all, &j->proof);
+    if (r == 0 && (r = container_layer_prove(&j->layers.containers, &j->containers)) < 0)
+        verify_result_deinit(&j->proof);
     j->is_proof_known = r == 0;
     if (r < 0 && r != -ENOMEM)
         snprintf(j->why_unproved, sizeof j->why_unproved, "%s", err.text);
@@ -216,6 +299,8 @@ int judge(const struct model *model, const struct model *before, struct judgemen
         report_failure(j, &j->expectations.items[i]);
     for (uint32_t i = 0; r == 0 && i < j->proof.n_findings; i++)
         report_difference(j, &j->proof.findings[i]);
+    for (uint32_t i = 0; r == 0 && i < j->containers.n; i++)
+        report_container_difference(j, &j->containers.items[i]);
     diagnose_sort(&j->advice);
     diagnose_sort(&j->failures);
     if (r == 0)
@@ -227,8 +312,10 @@ int judge(const struct model *model, const struct model *before, struct judgemen
 
 void judgement_deinit(struct judgement *judgement)
 {
-    if (judgement->is_proof_known)
+    if (judgement->is_proof_known) {
         verify_result_deinit(&judgement->proof);
+        container_proof_deinit(&judgement->containers);
+    }
     layers_deinit(&judgement->layers);
     expect_result_deinit(&judgement->expectations);
     matrix_deinit(&judgement->matrix);
@@ -277,12 +364,27 @@ static void json_list(struct buf *out, const struct judgement *j, enum verify_ki
         buf_append_json(out, buf_str(&steps));
         buf_printf(out, ", \"line\": %u}", f->declared ? f->declared->line : 0);
     }
+    for (uint32_t i = 0; i < j->containers.n; i++) {
+        const struct container_difference *d = &j->containers.items[i];
+        cleanup_buf struct buf text, steps;
+        buf_init(&text, FINDING_TEXT_MAX);
+        buf_init(&steps, FINDING_TEXT_MAX);
+        if ((d->kind == CONTAINER_MISSING ? VERIFY_MISSING : VERIFY_EXTRA) != kind)
+            continue;
+        write_container_difference(&text, j, d);
+        write_container_steps(&steps, j, d);
+        buf_append(out, n++ ? STR(",\n    {\"text\": ") : STR("\n    {\"text\": "));
+        buf_append_json(out, buf_str(&text));
+        buf_append(out, STR(", \"layers\": "));
+        buf_append_json(out, buf_str(&steps));
+        buf_printf(out, ", \"line\": %u}", d->line);
+    }
     buf_append_char(out, ']');
 }
 
 void judgement_write_proof_json(struct buf *out, const struct judgement *judgement)
 {
-    buf_printf(out, "{\"holds\": %s, \"why\": ", judgement->is_proof_known ? verify_holds(&judgement->proof) ? "true" : "false" : "null");
+    buf_printf(out, "{\"holds\": %s, \"why\": ", judgement->is_proof_known ? judgement_is_proved(judgement) ? "true" : "false" : "null");
     buf_append_json(out, str_of(judgement->why_unproved));
     buf_append(out, STR(", \"extra\": "));
     json_list(out, judgement, VERIFY_EXTRA);
@@ -294,6 +396,15 @@ void judgement_write_proof_json(struct buf *out, const struct judgement *judgeme
     for (uint32_t i = 0; i < judgement->proof.n_unproved; i++) {
         buf_append(out, i ? STR(", ") : STR(""));
         buf_append_json(out, judgement->access.model->hosts[judgement->proof.unproved[i].host].name.text);
+    }
+    buf_append(out, STR("], \"unproved_containers\": ["));
+    for (uint32_t i = 0; i < judgement->containers.n_unheld; i++) {
+        const struct container *c = &judgement->access.containers.items[judgement->containers.unheld[i]];
+        cleanup_buf struct buf text;
+        buf_init(&text, FINDING_TEXT_MAX);
+        buf_printf(&text, "%.*s on %.*s", STR_ARG(c->reference), STR_ARG(judgement->access.model->hosts[c->host].name.text));
+        buf_append(out, i ? STR(", ") : STR(""));
+        buf_append_json(out, buf_str(&text));
     }
     buf_append(out, STR("]}"));
 }

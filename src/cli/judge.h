@@ -13,6 +13,7 @@ struct judgement {
     struct matrix matrix;               /* of what is declared */
     struct expect_result expectations;
     struct verify_result proof;
+    struct container_proof containers;  /* of what is enforced between them */
     struct diagnostics advice;          /* warnings: lint.h's */
     struct diagnostics failures;        /* errors: expectations that fail, differences between layers and declaration */
     bool is_proof_known;                /* false: why_unproved says why the layers could not be judged at all */
@@ -25,12 +26,20 @@ int judge(const struct model *model, const struct model *before, struct judgemen
 void judgement_deinit(struct judgement *judgement);
 #define cleanup_judgement cleanup(judgement_deinit)
 
+/* The layers let pass what is declared, and nothing else. */
+static inline bool judgement_is_proved(const struct judgement *judgement)
+{
+    return judgement->is_proof_known && verify_holds(&judgement->proof) && judgement->containers.n == 0;
+}
+
 static inline bool judgement_holds(const struct judgement *judgement)
 {
     return judgement->failures.found.n_errors == 0 && judgement->is_proof_known;
 }
 
+/* The containers that nothing holds, as one sentence; nothing where there are none. */
+void judgement_write_unheld(struct buf *out, const struct judgement *judgement);
 /* The hosts that the proof doesn't vouch for, as one sentence; nothing where there are none. */
 void judgement_write_unproved(struct buf *out, const struct judgement *judgement);
-/* {"holds", "missing", "extra", "unproved", "unproved_hosts", "why"} */
+/* {"holds", "missing", "extra", "unproved", "unproved_hosts", "unproved_containers", "why"} */
 void judgement_write_proof_json(struct buf *out, const struct judgement *judgement);

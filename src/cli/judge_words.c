@@ -61,6 +61,11 @@ static bool ranges_overlap(const struct relation_range *ranges, uint32_t n, cons
     return false;
 }
 
+static bool is_point_in(const struct relation_range *ranges, uint32_t n, const struct address *point)
+{
+    return relation_selector_contains((struct relation_selector){ ranges, n }, point);
+}
+
 /* Whether some of the range is nobody's. */
 static bool has_strangers(const struct access *a, const struct relation_range *range)
 {
@@ -81,14 +86,15 @@ void words_write_sources(struct buf *out, const struct access *access, const str
     bool strangers = false;
     for (uint32_t s = 0; s < access->n_subjects; s++) {
         const struct access_subject *subject = &access->subjects[s];
-        bool is_meant = false;
+        bool is_meant = subject->container != MODEL_NONE && is_point_in(ranges, n, &subject->point);
         for (uint32_t k = 0; k < subject->n_ranges && !is_meant; k++)
             is_meant = ranges_overlap(ranges, n, &access->sources.items[subject->ranges[k]]);
         if (is_meant && next_name(&naming))
             access_write_subject(out, access, s);
     }
+    uint32_t container;
     for (uint32_t i = 0; i < n && !strangers; i++)
-        strangers = has_strangers(access, &ranges[i]);
+        strangers = !relation_is_container_point(&ranges[i].first, &container) && has_strangers(access, &ranges[i]);
     if (strangers && n == 1 && address_equal(&ranges[0].first, &ranges[0].last)) {
         if (next_name(&naming))
             write_range(out, &ranges[0]);

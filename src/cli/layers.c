@@ -141,7 +141,9 @@ static int read_layers(struct layers *l, const bool *wanted, struct error *err)
     int r = read_mesh(l, err);
     if (r == 0)
         r = read_firewalls(l, wanted, err);
-    return r == 0 ? read_gateways(l, err) : r;
+    if (r == 0)
+        r = read_gateways(l, err);
+    return r == 0 ? container_layer_init(&l->containers, l->access, err) : r;
 }
 
 int layers_init(struct layers *ret, const struct access *access, const bool *wanted, struct error *err)
@@ -159,7 +161,7 @@ int layers_init(struct layers *ret, const struct access *access, const bool *wan
     *ret = l;
     ret->all = (struct verify_layers){
         .model = access->model, .sources = &access->sources, .declared = &access->relation, .mesh = &ret->mesh, .firewalls = l.firewall_of,
-        .firewalls_lan = l.firewall_lan_of, .gateways = l.gateways, .n_gateways = l.n_gateways,
+        .firewalls_lan = l.firewall_lan_of, .gateways = l.gateways, .n_gateways = l.n_gateways, .containers = &access->containers,
     };
     return 0;
 }
@@ -174,6 +176,7 @@ void layers_deinit(struct layers *layers)
         relation_deinit(&layers->firewalls[i]);
         relation_deinit(&layers->firewalls_lan[i]);
     }
+    container_layer_deinit(&layers->containers);
     relation_deinit(&layers->mesh);
     arena_deinit(&layers->arena);
 }

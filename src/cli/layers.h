@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "cli/container_layer.h"
 #include "policy/access.h"
 #include "policy/explain.h"
 #include "policy/gateway_layer.h"
@@ -22,6 +23,7 @@ struct layers {
     struct compile_output *images;              /* by gateway */
     struct gateway_layer *gateways;
     uint32_t n_gateways;
+    struct container_layer containers;          /* of hosts that enforce projects */
     struct verify_layers all;                   /* of them, for proving and asking */
 };
 

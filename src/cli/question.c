@@ -88,10 +88,102 @@ static void ask_web(const struct layers *l, const struct party_asker *asker, con
     *ret = best;
 }
 
+/* ---- containers ---- */
+
+static const struct relation_reason *find_declared(const struct layers *l, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port)
+{
+    const struct relation *declared = &l->access->relation;
+    uint32_t rule = relation_find_rule(declared, from, to, protocol, port);
+    return rule == UINT32_MAX ? NULL : relation_reason(declared, relation_rule(declared, rule)->reason);
+}
+
+/* What the container layer of its host says. */
+static struct explain_hop ask_container_layer(const struct layers *l, uint32_t from, const struct address *to, uint8_t protocol, uint16_t port)
+{
+    const struct address point = relation_container_point(from);
+    struct explain_hop hop = {
+        .layer = EXPLAIN_CONTAINER, .asker = MODEL_NONE, .host = l->access->containers.items[from].host, .service = MODEL_NONE, .to = *to,
+        .protocol = protocol, .port = port, .declared = find_declared(l, &point, to, protocol, port),
+    };
+    uint32_t other;
+    enum container_answer answer =
+        relation_is_internet_point(to) ? container_layer_ask_internet(&l->containers, from, false, NULL) :
+        relation_is_container_point(to, &other) ? container_layer_ask_container(&l->containers, from, other, protocol, port, false, NULL) :
+                                                  container_layer_ask_address(&l->containers, from, to, protocol, port, NULL);
+    hop.answer = answer == CONTAINER_YES ? EXPLAIN_YES : answer == CONTAINER_NO ? EXPLAIN_NO : EXPLAIN_ABSENT;
+    return hop;
+}
+
+static void ask_beside(const struct layers *l, uint32_t from, const struct address *point, uint32_t service, uint32_t surface, struct question_result *ret)
+{
+    const struct model *m = l->access->model;
+    uint32_t host = l->access->containers.items[from].host;
+    const struct model_surface *s = &m->surfaces[surface];
+    const struct model_prefixes *addresses = s->addresses.n ? &s->addresses : &m->hosts[host].addresses;
+    struct question_result result = { .surface = surface };
+    for (uint32_t i = 0; model_runs_on(&s->hosts, host) && i < addresses->n; i++) {
+        struct explain_path path;
+        struct explain_hop way_in = ask_container_layer(l, from, &addresses->items[i].address, RELATION_TCP, s->port);
+        explain_web_beside(&l->all, point, &way_in, service, surface, &path);
+        take(&result, &path);
+    }
+    conclude(&result);
+    *ret = result;
+}
+
+static void ask_web_beside(const struct layers *l, const struct party_asker *asker, uint32_t service, uint32_t over, struct question_result *ret)
+{
+    struct question_result best = { .answer = QUESTION_UNKNOWN, .surface = over };
+    uint64_t open = over != MODEL_NONE ? UINT64_C(1) << over : l->access->grants.service_surfaces[service];
+    bool is_first = true;
+    for (; open; open &= open - 1) {
+        struct question_result result;
+        uint32_t surface = (uint32_t)__builtin_ctzll(open);
+        if (surface >= l->access->model->n_surfaces)
+            break;
+        ask_beside(l, asker->container, &asker->addresses[0], service, surface, &result);
+        if (is_first || rank(&result) > rank(&best))
+            best = result;
+        is_first = false;
+    }
+    *ret = best;
+}
+
+static void ask_of_container(const struct layers *l, const struct party_asker *asker, const struct party_asked *asked, uint32_t over,
+                             struct question_result *ret)
+{
+    const struct containers *known = &l->access->containers;
+    struct question_result result = { .surface = MODEL_NONE };
+    if (asked->is_web) {
+        ask_web_beside(l, asker, asked->service, over, ret);
+        return;
+    }
+    result.stays_on_host = asked->container == asker->container;
+    for (uint32_t k = 0; k < asked->n_to && !result.stays_on_host; k++) {
+        struct explain_path path = { .from = asker->addresses[0], .gateway = MODEL_NONE, .n_hops = 1 };
+        struct explain_hop *hop = &path.hops[0];
+        if (asked->container != MODEL_NONE && known->items[asked->container].host != known->items[asker->container].host)
+            continue;
+        *hop = ask_container_layer(l, asker->container, &asked->to[k], asked->protocol, asked->port);
+        path.is_open = hop->answer != EXPLAIN_NO;
+        path.n_passed = path.is_open;
+        result.is_unheld |= hop->answer == EXPLAIN_ABSENT && !hop->declared;
+        take(&result, &path);
+    }
+    conclude(&result);
+    if (result.is_unheld)
+        result.answer = QUESTION_UNKNOWN;
+    *ret = result;
+}
+
 void question_ask(const struct layers *layers, const struct party_asker *asker, const struct party_asked *asked, uint32_t over,
                   struct question_result *ret)
 {
     struct question_result result = { .surface = MODEL_NONE };
+    if (asker->container != MODEL_NONE) {
+        ask_of_container(layers, asker, asked, over, ret);
+        return;
+    }
     if (asked->is_web) {
         ask_web(layers, asker, asked, over, ret);
         return;
@@ -115,7 +207,8 @@ void question_ask(const struct layers *layers, const struct party_asker *asker, 
 const char *question_layer_name(enum explain_layer layer)
 {
     static const char *const names[] = {
-        [EXPLAIN_MESH] = "mesh", [EXPLAIN_LAN] = "lan", [EXPLAIN_FIREWALL] = "firewall", [EXPLAIN_GATEWAY] = "gateway", [EXPLAIN_INSTANCE] = "instance",
+        [EXPLAIN_MESH] = "mesh", [EXPLAIN_LAN] = "lan", [EXPLAIN_FIREWALL] = "firewall", [EXPLAIN_CONTAINER] = "container",
+        [EXPLAIN_GATEWAY] = "gateway", [EXPLAIN_INSTANCE] = "instance",
     };
     return names[layer];
 }
@@ -148,6 +241,31 @@ static void write_port(struct buf *out, const struct layers *l, const struct exp
         buf_append(out, host_name(l, hop->host));
     else
         buf_printf(out, "%s", address_format(&hop->to, text));
+}
+
+static void write_container(struct buf *out, const struct layers *l, const struct explain_hop *hop)
+{
+    uint32_t container;
+    if (hop->answer == EXPLAIN_ABSENT) {
+        buf_append(out, STR("no project here is enforced: nothing is dropped, and nothing vouches for it"));
+        return;
+    }
+    buf_printf(out, "%.*s ", STR_ARG(host_name(l, hop->host)));
+    buf_append(out, hop->answer == EXPLAIN_NO ? STR("drops what goes to ") : STR("lets it to "));
+    if (relation_is_internet_point(&hop->to)) {
+        buf_append(out, STR("the internet"));
+    } else if (relation_is_container_point(&hop->to, &container)) {
+        if (hop->port)
+            buf_printf(out, "%sport %u of ", hop->protocol == RELATION_UDP ? "UDP " : "", hop->port);
+        access_write_container(out, &l->access->containers, container);
+    } else {
+        const struct source_range *whose = sources_find(&l->access->sources, &hop->to);
+        struct explain_hop there = *hop;
+        there.host = whose ? whose->host : MODEL_NONE;
+        write_port(out, l, &there);
+    }
+    if (hop->answer == EXPLAIN_NO)
+        buf_append(out, STR(": no grant says it"));
 }
 
 static void write_network(struct buf *out, const struct layers *l, const struct explain_hop *hop)
@@ -198,6 +316,8 @@ void question_write_hop(struct buf *out, const struct layers *layers, const stru
         buf_printf(out, "%.*s %s %.*s", STR_ARG(host_name(layers, hop->host)),
                    hop->answer == EXPLAIN_NO ? "relays nothing: no grant to it names" : "relays it to",
                    STR_ARG(m->services[hop->service].name.text));
+    } else if (hop->layer == EXPLAIN_CONTAINER) {
+        write_container(out, layers, hop);
     } else if (hop->layer == EXPLAIN_GATEWAY) {
         struct str service = m->services[hop->service].name.text, surface = m->surfaces[result->surface].name.text;
         if (hop->answer == EXPLAIN_NO)
@@ -212,7 +332,8 @@ void question_write_hop(struct buf *out, const struct layers *layers, const stru
 void question_write_place(struct buf *out, const struct layers *layers, const struct explain_hop *hop)
 {
     const struct model *m = layers->access->model;
-    const struct relation_reason *rule = hop->declared && (hop->rule || hop->answer == EXPLAIN_NOT_ASKED) ? hop->declared : hop->rule;
+    bool has_own = hop->rule || hop->layer == EXPLAIN_CONTAINER; /* whose rules are of one kind */
+    const struct relation_reason *rule = hop->declared && (has_own || hop->answer == EXPLAIN_NOT_ASKED) ? hop->declared : hop->rule;
     if (hop->layer == EXPLAIN_INSTANCE) {
         buf_printf(out, "%.*s:%u", STR_ARG(declared_file(m)), m->services[hop->service].name.at.line);
     } else if (rule && rule->line) {

@@ -17,6 +17,7 @@ struct question_result {
     struct explain_path path;  /* the one that is shown: of a mixed answer the one that is closed */
     uint32_t n_asked, n_open;  /* pairs of addresses; of a web service, addresses of who asks */
     bool stays_on_host;
+    bool is_unheld;            /* of a container: nothing holds it or what it asks for, and no grant names it */
 };
 
 /* The layers that the parties' questions come to: of firewalls, only those on the way. As layers_init. */

@@ -34,7 +34,7 @@ static uint32_t guest_surface(const struct model *m, const struct amend_want *wa
     for (uint32_t i = 0; i < m->n_grants; i++)
         for (uint32_t k = 0; m->grants[i].over.n && k < m->grants[i].n_from; k++) {
             const struct model_principal *p = &m->grants[i].from[k];
-            if (p->host != MODEL_NONE ? p->host == want->host : segment != MODEL_NONE && p->segment == segment)
+            if (want->asking != MODEL_NONE ? p->service == want->asking : p->host != MODEL_NONE ? p->host == want->host : segment != MODEL_NONE && p->segment == segment)
                 return m->grants[i].over.items[0];
         }
     return 0;
@@ -48,6 +48,14 @@ static bool set_what(const struct model *m, const struct party_asked *asked, uin
     want->to_host = asked->host;
     want->transport = asked->protocol == RELATION_UDP ? MODEL_UDP : MODEL_TCP;
     want->port = asked->port;
+    if (asked->is_internet || asked->container != MODEL_NONE) {
+        want->what = asked->is_internet ? AMEND_INTERNET : AMEND_CONTAINER_PORT;
+        return true;
+    }
+    if (want->asking != MODEL_NONE && !asked->is_web) {
+        refuse(r, "outside its host a container has its host's address: it can be granted containers beside it, web services over a surface, and the internet");
+        return false;
+    }
     if (s && s->kind != MODEL_KIND_DIRECT) {
         want->surface = surface != MODEL_NONE ? surface : over != MODEL_NONE ? over : s->surfaces.n ? s->surfaces.items[0] : guest_surface(m, want);
         if (m->n_surfaces == 0)
@@ -61,10 +69,11 @@ static bool set_what(const struct model *m, const struct party_asked *asked, uin
     return r->why_not[0] == '\0';
 }
 
-static bool set_who(const struct model *m, const struct parties *parties, struct amend_want *want, struct remedy *r)
+static bool set_who(const struct access *access, const struct parties *parties, struct amend_want *want, struct remedy *r)
 {
+    const struct model *m = access->model;
     const struct party_asker *first = &parties->askers[0];
-    *want = (struct amend_want){ .host = MODEL_NONE, .segment = parties->segment };
+    *want = (struct amend_want){ .host = MODEL_NONE, .segment = parties->segment, .asking = MODEL_NONE };
     if (parties->segment != MODEL_NONE)
         return true;
     if (parties->n_askers > 1) {
@@ -76,6 +85,7 @@ static bool set_who(const struct model *m, const struct parties *parties, struct
                m->hosts[first->host].name.at.line);
         return false;
     }
+    want->asking = first->container != MODEL_NONE ? access->containers.items[first->container].services[0] : MODEL_NONE;
     want->host = first->host;
     want->segment = first->host == MODEL_NONE ? first->segment : MODEL_NONE;
     want->address = first->addresses[0];
@@ -129,7 +139,7 @@ static int find(const struct layers *layers, const struct parties *parties, cons
     const struct model *m = layers->access->model;
     const struct text_diff_options options = { .indent = "    " };
     struct amend_want want;
-    if (!set_who(m, parties, &want, r) || !set_what(m, &parties->asked[0], over, surface, &want, r))
+    if (!set_who(layers->access, parties, &want, r) || !set_what(m, &parties->asked[0], over, surface, &want, r))
         return 0;
     int e = amend_find(m, &want, &r->amend);
     if (e == 0)
@@ -200,6 +210,8 @@ bool remedy_is_aside(const struct remedy *remedy, const struct change_entry *ent
         return true;
     if (asked->service != MODEL_NONE)
         return o->service == MODEL_NONE || !str_equal(side->model->services[o->service].name.text, access->model->services[asked->service].name.text);
+    if (asked->is_internet)
+        return o->kind != ACCESS_INTERNET;
     return o->kind == ACCESS_WEB || o->host == MODEL_NONE || o->port != asked->port || o->protocol != asked->protocol ||
            !str_equal(side->model->hosts[o->host].name.text, access->model->hosts[asked->host].name.text);
 }

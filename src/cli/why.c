@@ -14,8 +14,9 @@ static const char usage[] =
     "Says whether FROM reaches TO, and what each layer on the way answers, with the line of the declaration that makes it answer so.\n"
     "On no, says the smallest change to the declaration that would make it yes; it was tried before it is shown.\n"
     "\n"
-    "  FROM   a host, a segment, a service (its containers come from its host), a tag, a user, an address, or \"anyone\"\n"
-    "  TO     a service, by its name or host name; HOST:PORT or HOST:udp/PORT; ADDRESS:PORT; a host or a segment: all that is known of it\n"
+    "  FROM   a host, a segment, a service in a container, a tag, a user, an address, or \"anyone\"\n"
+    "  TO     a service, by its name or host name; HOST:PORT or HOST:udp/PORT; ADDRESS:PORT; a host or a segment: all that is known of it;\n"
+    "         of a container that asks also SERVICE:PORT, a port of another container beside it, and internet\n"
     "         A name of two kinds is written host/NAME, segment/NAME or service/NAME.\n"
     "\n"
     "      --over SURFACE   a web service over that surface; without it, any that it may be served on\n"
@@ -26,6 +27,8 @@ static const char usage[] =
     "  postern why robin grafana --over agents\n"
     "  postern why clients roc:22\n"
     "  postern why 100.64.0.77 roc:udp/53\n"
+    "  postern why grafana prometheus:9090\n"
+    "  postern why notes internet\n"
     "\n"
     "Exit status: 0 yes, 1 no, or not for all, 2 could not tell.\n";
 
@@ -153,6 +156,12 @@ static void write_asker_line(const struct asking *a, const struct party_asker *a
     line->layer = "who";
     line->answer = EXPLAIN_YES;
     const char *address = address_format(&path->from, text);
+    if (asker->container != MODEL_NONE) {
+        const struct container *c = &a->layers->access->containers.items[asker->container];
+        buf_printf(&line->text, "container %.*s on %.*s", STR_ARG(c->reference), STR_ARG(m->hosts[c->host].name.text));
+        buf_printf(&line->place, "%.*s:%u", STR_ARG(declared_file(m)), m->services[c->services[0]].name.at.line);
+        return;
+    }
     if (asker->host == MODEL_NONE && asker->segment == MODEL_NONE) {
         buf_printf(&line->text, "%s is nobody that the declaration knows", address);
         line->answer = EXPLAIN_ABSENT;
@@ -240,6 +249,16 @@ static void write_one(struct asking *a)
     const struct party_asker *asker = &a->parties->askers[0];
     const struct party_asked *asked = &a->parties->asked[0];
     const struct question_result *result = &a->results[0];
+    if (result->answer == QUESTION_UNKNOWN && result->is_unheld) {
+        buf_printf(&a->out, "%.*s is granted no way to %.*s, and nothing holds them to that: enforce their projects (projects:) to keep them apart\n",
+                   STR_ARG(asker->text), STR_ARG(asked->text));
+        return;
+    }
+    if (result->answer == QUESTION_UNKNOWN && asker->container != MODEL_NONE) {
+        buf_printf(&a->out, result->stays_on_host ? "%.*s is that container itself\n" : "%.*s has no gateway beside it that could serve it\n",
+                   STR_ARG(asker->text));
+        return;
+    }
     if (result->answer == QUESTION_UNKNOWN) {
         buf_printf(&a->out, result->stays_on_host ? "%.*s is on that host itself: what stays on a host passes no layer, so nothing here can tell\n" :
                             asker->n_addresses == 0 ? "%.*s has no address to ask by: give it one with address:\n" :
@@ -380,7 +399,7 @@ static void json_result(struct asking *a, const struct party_asker *asker, const
     else
         buf_append(&a->out, STR("null"));
     buf_printf(&a->out, ", \"answer\": \"%s\"", question_answer_name(result->answer));
-    if (result->n_asked)
+    if (result->n_asked && asker->container == MODEL_NONE)
         buf_printf(&a->out, ", \"address\": \"%s\"", address_format(&result->path.from, text));
     buf_append(&a->out, STR(", \"hops\": ["));
     for (uint32_t i = 0; i < result->path.n_hops; i++) {

@@ -117,6 +117,11 @@ static bool is_service(const struct model *m, struct str name)
 
 static void append_asker(struct buf *out, const struct model *m, const struct amend_want *want)
 {
+    if (want->asking != MODEL_NONE) {
+        struct str service = m->services[want->asking].name.text;
+        append_name(out, is_host(m, service) || is_segment(m, service) ? "service" : "", service);
+        return;
+    }
     struct str name = want->host != MODEL_NONE ? m->hosts[want->host].name.text :
                       want->segment != MODEL_NONE ? m->segments[want->segment].name.text : STR("newcomer");
     if (want->host != MODEL_NONE)
@@ -127,6 +132,15 @@ static void append_asker(struct buf *out, const struct model *m, const struct am
 
 static void append_target(struct buf *out, const struct model *m, const struct amend_want *want)
 {
+    if (want->what == AMEND_INTERNET) {
+        buf_append(out, STR("internet"));
+        return;
+    }
+    if (want->what == AMEND_CONTAINER_PORT) {
+        struct str service = m->services[want->service].name.text;
+        buf_printf(out, "\"%s%.*s:%s%u\"", is_host(m, service) ? "service/" : "", STR_ARG(service), want->transport == MODEL_UDP ? "udp/" : "", want->port);
+        return;
+    }
     if (want->service == MODEL_NONE) {
         buf_printf(out, "\"%.*s:%s%u\"", STR_ARG(m->hosts[want->to_host].name.text), want->transport == MODEL_UDP ? "udp/" : "", want->port);
         return;
@@ -144,7 +158,9 @@ static bool is_over(const struct model_grant *g, uint32_t surface)
 
 static bool is_from_alone(const struct model_grant *g, const struct amend_want *want)
 {
-    return g->n_from == 1 && (want->host != MODEL_NONE || want->segment != MODEL_NONE) && g->from[0].host == want->host &&
+    if (want->asking != MODEL_NONE)
+        return g->n_from == 1 && g->from[0].service == want->asking;
+    return g->n_from == 1 && g->from[0].service == MODEL_NONE && (want->host != MODEL_NONE || want->segment != MODEL_NONE) && g->from[0].host == want->host &&
            (want->host != MODEL_NONE || g->from[0].segment == want->segment);
 }
 
@@ -153,6 +169,10 @@ static bool is_to_alone(const struct model_grant *g, const struct amend_want *wa
     const struct model_target *t = g->to;
     if (g->n_to != 1)
         return false;
+    if (want->what == AMEND_INTERNET)
+        return t->kind == MODEL_TARGET_INTERNET;
+    if (want->what == AMEND_CONTAINER_PORT)
+        return t->kind == MODEL_TARGET_SERVICE_PORT && t->service == want->service && t->transport == want->transport && t->port == want->port;
     if (want->service != MODEL_NONE)
         return t->kind == MODEL_TARGET_SERVICE && t->service == want->service;
     return t->kind == MODEL_TARGET_HOST_PORT && t->host == want->to_host && t->transport == want->transport && t->port == want->port;
@@ -314,13 +334,13 @@ static int find(const struct model *m, const struct amend_want *want, struct ame
     int r = find_word(m, m->source, want, a);
     if (r == AMEND_E_NONE)
         r = add_grant(m, m->source, want, a);
-    if (r == 0 && want->service != MODEL_NONE && m->services[want->service].kind == MODEL_KIND_INTERNAL) {
+    if (r == 0 && want->what == AMEND_BY_NAME && want->service != MODEL_NONE && m->services[want->service].kind == MODEL_KIND_INTERNAL) {
         a->opens_internal = true;
         r = replace(STR_NONE, 0, 0, buf_str(&a->source), &before);
         if (r == 0)
             r = remove_internal(m, buf_str(&before), want->service, &a->source);
     }
-    if (r == 0 && want->host == MODEL_NONE && want->segment == MODEL_NONE) {
+    if (r == 0 && want->host == MODEL_NONE && want->segment == MODEL_NONE && want->asking == MODEL_NONE) {
         a->declares_host = true;
         r = replace(STR_NONE, 0, 0, buf_str(&a->source), &before);
         if (r == 0)

@@ -4,14 +4,16 @@
 #include "base/buf.h"
 #include "model/model.h"
 
-/* What is wanted: principal (a host, or a segment) to a web service over a surface, a direct service, or a port of a host. */
+/* What is wanted: principal (a host, a segment, or a service in a container) to a web service over a surface, a direct service, or a port of a
+ * host; or a container to a port of another, or to the internet. */
 struct amend_want {
-    uint32_t host, segment;            /* one of them MODEL_NONE; both: address, which is nobody's yet */
+    uint32_t host, segment, asking;    /* two of them MODEL_NONE; all: address, which is nobody's yet */
     struct address address;
     uint32_t service, surface;         /* surface MODEL_NONE: a direct service; service MODEL_NONE: the port below */
     uint32_t to_host;
     enum model_transport transport;
     uint16_t port;
+    enum { AMEND_BY_NAME, AMEND_CONTAINER_PORT, AMEND_INTERNET } what; /* AMEND_CONTAINER_PORT: service, transport and port */
 };
 
 enum amend_kind {

@@ -223,19 +223,30 @@ static int add_port_target(struct declaring *d, uint32_t grant, const struct mod
     return r;
 }
 
-/* The points of a list of services on a surface. Lists that many grants share (a pattern's) are made once. */
-static int select_points(struct declaring *d, const struct model_indexes *services, uint32_t surface, uint32_t *ret)
+/* Of the services that a gateway serves beside it: instances here, and those that it dials over the mesh. */
+static bool is_within_reach(const struct model_service *service, uint32_t gateway)
+{
+    bool is_dialled = model_is_dialled_over_mesh(service) && !service->addresses.n;
+    for (uint32_t i = 0; !is_dialled && model_is_dialled_over_mesh(service) && i < service->addresses.n; i++)
+        is_dialled = model_is_dialled_from_afar(service, &service->addresses.items[i].address);
+    return is_dialled || model_runs_on(&service->hosts, gateway);
+}
+
+/* The points of a list of services on a surface; gateway: of those that it reaches, MODEL_NONE: that any does. Lists that many grants share
+ * (a pattern's) are made once. */
+static int select_points(struct declaring *d, const struct model_indexes *services, uint32_t surface, uint32_t gateway, uint32_t *ret)
 {
     struct {
         const uint32_t *items;
-        uint64_t surface;
-    } key = { services->items, surface };
+        uint32_t surface, gateway;
+    } key = { services->items, surface, gateway };
     uint32_t n = 0;
     if (services->n > 1 && table_get(&d->points, str_make((const char *)&key, sizeof key), ret))
         return 0;
     for (uint32_t i = 0; i < services->n; i++) {
         uint32_t service = services->items[i];
-        if (!(d->grants->service_surfaces[service] >> surface & 1))
+        if (!(d->grants->service_surfaces[service] >> surface & 1) ||
+            (gateway != MODEL_NONE && !is_within_reach(&d->model->services[service], gateway)))
             continue;
         struct address point = relation_service_point(d->numbers ? d->numbers->surfaces[surface] : surface,
                                                       d->numbers ? d->numbers->services[service] : service);
@@ -249,36 +260,11 @@ static int select_points(struct declaring *d, const struct model_indexes *servic
     return r < 0 ? r : 0;
 }
 
-/* The containers that ask by the grant beside a gateway of the surface. */
-static int select_containers(struct declaring *d, uint32_t grant, uint32_t surface, uint32_t *ret)
+/* From the selector to the services of each of the grant's targets. */
+static int add_web_rules(struct declaring *d, uint32_t grant, uint32_t surface, uint32_t gateway, uint32_t source, uint32_t reason)
 {
-    const struct model_grant *g = &d->model->grants[grant];
-    struct buf ranges;
-    buf_init(&ranges, RELATION_MEMORY_MAX);
-    for (uint32_t i = 0; i < g->n_from; i++) {
-        const struct model_service *s = g->from[i].service != MODEL_NONE ? &d->model->services[g->from[i].service] : NULL;
-        for (uint32_t k = 0; s && k < s->hosts.n; k++) {
-            uint32_t container = containers_find(d->containers, g->from[i].service, s->hosts.items[k]);
-            if (container == MODEL_NONE || !model_runs_on(&d->model->surfaces[surface].hosts, s->hosts.items[k]))
-                continue;
-            struct address point = declared_container_point(d->numbers, container);
-            buf_append(&ranges, str_make((const char *)&(struct relation_range){ point, point }, sizeof(struct relation_range)));
-        }
-    }
-    int r = ranges.error ? ranges.error : relation_add_selector(d->relation, (const struct relation_range *)(const void *)ranges.ptr,
-                                                                (uint32_t)(ranges.len / sizeof(struct relation_range)), ret);
-    buf_deinit(&ranges);
-    return r;
-}
-
-static int add_points(struct declaring *d, uint32_t grant, uint32_t surface, uint32_t reason)
-{
-    unsigned families = declared_families(d->model, surface);
-    uint32_t source = families == DECLARED_IPV4 ? d->selector[FAMILY_V4] : families == DECLARED_IPV6 ? d->selector[FAMILY_V6] : d->selector_all;
-    uint32_t beside = 0;
-    bool has_beside = d->grants->grant_has_container[grant];
-    int r = has_beside ? select_containers(d, grant, surface, &beside) : 0;
-    for (uint32_t t = 0; r == 0 && families && t < d->model->grants[grant].n_to; t++) {
+    int r = 0;
+    for (uint32_t t = 0; r == 0 && t < d->model->grants[grant].n_to; t++) {
         struct relation_rule rule = {
             .source = source, .protocol_first = RELATION_POINT_PROTOCOL, .protocol_last = RELATION_POINT_PROTOCOL, .port_first = RELATION_POINT_PORT,
             .port_last = RELATION_POINT_PORT, .reason = reason,
@@ -286,14 +272,72 @@ static int add_points(struct declaring *d, uint32_t grant, uint32_t surface, uin
         const struct model_indexes *services = grants_target(d->grants, grant, t);
         if (services->n == 0)
             continue;
-        r = select_points(d, services, surface, &rule.destination);
+        r = select_points(d, services, surface, gateway, &rule.destination);
         if (r == 0)
-            r = relation_add_rule(d->relation, &rule);
-        rule.source = beside;
-        if (r == 0 && has_beside)
             r = relation_add_rule(d->relation, &rule);
     }
     return r;
+}
+
+/* A container that asks, and the host of the gateway beside it. */
+struct beside {
+    uint32_t gateway, container;
+};
+
+static int compare_beside(const void *a, const void *b)
+{
+    const struct beside *x = a, *y = b;
+    if (x->gateway != y->gateway)
+        return x->gateway < y->gateway ? -1 : 1;
+    return (x->container > y->container) - (x->container < y->container);
+}
+
+static void find_beside(const struct declaring *d, uint32_t grant, uint32_t surface, struct buf *ret)
+{
+    const struct model_grant *g = &d->model->grants[grant];
+    for (uint32_t i = 0; i < g->n_from; i++) {
+        const struct model_service *s = g->from[i].service != MODEL_NONE ? &d->model->services[g->from[i].service] : NULL;
+        for (uint32_t k = 0; s && k < s->hosts.n; k++) {
+            const struct beside beside = { s->hosts.items[k], containers_find(d->containers, g->from[i].service, s->hosts.items[k]) };
+            if (beside.container != MODEL_NONE && model_runs_on(&d->model->surfaces[surface].hosts, beside.gateway))
+                buf_append(ret, str_make((const char *)&beside, sizeof beside));
+        }
+    }
+    if (ret->len)
+        qsort(ret->ptr, ret->len / sizeof(struct beside), sizeof(struct beside), compare_beside);
+}
+
+/* Containers ask the gateway beside them, and no other. */
+static int add_container_points(struct declaring *d, uint32_t grant, uint32_t surface, uint32_t reason)
+{
+    cleanup_buf struct buf all, ranges;
+    buf_init(&all, RELATION_MEMORY_MAX);
+    buf_init(&ranges, RELATION_MEMORY_MAX);
+    find_beside(d, grant, surface, &all);
+    const struct beside *items = (const struct beside *)(const void *)all.ptr;
+    size_t n = all.len / sizeof *items;
+    int r = all.error;
+    for (size_t i = 0, next = 0; r == 0 && i < n; i = next) {
+        uint32_t source;
+        buf_clear(&ranges);
+        for (; next < n && items[next].gateway == items[i].gateway; next++) {
+            struct address point = declared_container_point(d->numbers, items[next].container);
+            buf_append(&ranges, str_make((const char *)&(struct relation_range){ point, point }, sizeof(struct relation_range)));
+        }
+        r = ranges.error ? ranges.error : relation_add_selector(d->relation, (const struct relation_range *)(const void *)ranges.ptr,
+                                                                (uint32_t)(next - i), &source);
+        if (r == 0)
+            r = add_web_rules(d, grant, surface, items[i].gateway, source, reason);
+    }
+    return r;
+}
+
+static int add_points(struct declaring *d, uint32_t grant, uint32_t surface, uint32_t reason)
+{
+    unsigned families = declared_families(d->model, surface);
+    uint32_t source = families == DECLARED_IPV4 ? d->selector[FAMILY_V4] : families == DECLARED_IPV6 ? d->selector[FAMILY_V6] : d->selector_all;
+    int r = families ? add_web_rules(d, grant, surface, MODEL_NONE, source, reason) : 0;
+    return r == 0 && families && d->grants->grant_has_container[grant] ? add_container_points(d, grant, surface, reason) : r;
 }
 
 static int add_granted(struct declaring *d, uint32_t grant)

@@ -215,6 +215,25 @@ void explain_web(const struct verify_layers *layers, const struct address *from,
     *ret = best;
 }
 
+void explain_web_beside(const struct verify_layers *layers, const struct address *from, const struct explain_hop *way_in, uint32_t service,
+                        uint32_t surface, struct explain_path *ret)
+{
+    struct explain_path path = { .from = *from, .gateway = MODEL_NONE, .is_open = true };
+    struct explain_hop *hop = add_hop(&path, EXPLAIN_CONTAINER, MODEL_NONE, way_in->host);
+    enum explain_answer answer = way_in->answer;
+    *hop = *way_in;
+    hop->answer = EXPLAIN_NOT_ASKED;
+    set_answer(&path, hop, answer);
+    for (uint32_t g = 0; g < layers->n_gateways; g++) {
+        if (layers->gateways[g].host != way_in->host)
+            continue;
+        path.gateway = way_in->host;
+        pass_gateway(layers, &path, &layers->gateways[g], service, surface);
+        pass_ways(layers, &path, &layers->gateways[g], service, surface);
+    }
+    *ret = path;
+}
+
 const struct explain_hop *explain_closed(const struct explain_path *path)
 {
     for (uint32_t i = 0; i < path->n_hops; i++)

@@ -4,7 +4,7 @@
 
 #include "policy/verify.h"
 
-enum explain_layer { EXPLAIN_MESH, EXPLAIN_LAN, EXPLAIN_FIREWALL, EXPLAIN_GATEWAY, EXPLAIN_INSTANCE };
+enum explain_layer { EXPLAIN_MESH, EXPLAIN_LAN, EXPLAIN_FIREWALL, EXPLAIN_CONTAINER, EXPLAIN_GATEWAY, EXPLAIN_INSTANCE };
 
 enum explain_answer {
     EXPLAIN_NO,
@@ -19,7 +19,7 @@ struct explain_hop {
     uint32_t asker;                        /* who passes here: a host; MODEL_NONE: who asked */
     uint32_t host;                         /* whose firewall or gateway; where a flow goes to; MODEL_NONE: no declared one's */
     uint32_t service;                      /* GATEWAY and INSTANCE */
-    struct address to;                     /* MESH, LAN, FIREWALL */
+    struct address to;                     /* MESH, LAN, FIREWALL; CONTAINER: an address, or the point of a container or of the internet */
     uint8_t protocol;
     uint16_t port;
     const struct relation_reason *rule;    /* the layer's own, in its own words; NULL: none, or the layer has no rules */
@@ -43,5 +43,8 @@ void explain_flow(const struct verify_layers *layers, const struct address *from
                   struct explain_path *ret);
 /* A web service over a surface: the gateway, address and instance by which it is reached, or else those that come furthest. */
 void explain_web(const struct verify_layers *layers, const struct address *from, uint32_t service, uint32_t surface, struct explain_path *ret);
+/* The same for a container, whose point from is: by the gateway beside it. way_in: what the container layer says to its listener's port. */
+void explain_web_beside(const struct verify_layers *layers, const struct address *from, const struct explain_hop *way_in, uint32_t service,
+                        uint32_t surface, struct explain_path *ret);
 /* The hop that says no, or NULL. */
 const struct explain_hop *explain_closed(const struct explain_path *path);

@@ -93,12 +93,57 @@ static const char *never_matches(const struct access *a, const struct model_gran
     return matches ? NULL : "and it have no address of one family (IPv4, IPv6), or it has none";
 }
 
+/* A container asks the gateways beside it: one of them must have a way to some instance. What reaches ports is the reader's to check. */
+static bool is_reached_beside(const struct model *m, const struct model_grant *g, const struct model_service *asks, const struct model_service *asked)
+{
+    bool is_afar = model_is_dialled_over_mesh(asked) && !asked->addresses.n;
+    for (uint32_t i = 0; model_is_dialled_over_mesh(asked) && i < asked->addresses.n; i++)
+        is_afar |= model_is_dialled_from_afar(asked, &asked->addresses.items[i].address);
+    for (uint32_t i = 0; i < g->over.n; i++)
+        for (uint32_t k = 0; k < asks->hosts.n; k++)
+            if (model_runs_on(&m->surfaces[g->over.items[i]].hosts, asks->hosts.items[k]) && (is_afar || model_runs_on(&asked->hosts, asks->hosts.items[k])))
+                return true;
+    return false;
+}
+
+static void check_container_matches(const struct model *m, const struct model_grant *g, const struct model_principal *p, struct diagnostics *d)
+{
+    const struct model_service *asks = &m->services[p->service];
+    for (uint32_t t = 0; t < g->n_to && !d->is_full; t++) {
+        const struct model_target *target = &g->to[t];
+        const struct model_service *asked = target->kind == MODEL_TARGET_SERVICE ? &m->services[target->service] : NULL;
+        if (asked && asked->kind == MODEL_KIND_WEB && !is_reached_beside(m, g, asks, asked))
+            diagnose_add(d, MODEL_WARNING, target->text.at, target->text.text.len, STR("a container is served by the gateway beside it"),
+                         "this grant to %s can never match: no gateway beside %s has a way to it", diagnose_quote(d, target->text.text),
+                         diagnose_quote(d, p->text.text));
+    }
+}
+
+static int check_projects(const struct model *m, const struct containers *containers, struct diagnostics *d)
+{
+    struct arena arena;
+    arena_init(&arena, 0);
+    bool *is_named = arena_array(&arena, m->n_projects, bool);
+    for (uint32_t i = 0; is_named && i < containers->n; i++)
+        if (containers->items[i].listed != MODEL_NONE)
+            is_named[containers->items[i].listed] = true;
+    for (uint32_t i = 0; is_named && i < m->n_projects; i++)
+        if (!is_named[i])
+            diagnose_add(d, MODEL_WARNING, m->projects[i].name.at, m->projects[i].name.text.len,
+                         STR("its containers are named PROJECT/SERVICE by container:, and run on the hosts that it names"),
+                         "no service runs in a container of project %s", diagnose_quote(d, m->projects[i].name.text));
+    arena_deinit(&arena);
+    return is_named ? 0 : -ENOMEM;
+}
+
 static void check_matches(const struct access *a, struct diagnostics *d)
 {
     const struct model *m = a->model;
     for (uint32_t i = 0; i < m->n_grants && !d->is_full; i++)
         for (uint32_t k = 0; k < m->grants[i].n_from; k++) {
             const struct model_principal *p = &m->grants[i].from[k];
+            if (p->service != MODEL_NONE)
+                check_container_matches(m, &m->grants[i], p, d);
             for (uint32_t t = 0; p->service == MODEL_NONE && t < m->grants[i].n_to; t++) {
                 const struct model_target *target = &m->grants[i].to[t];
                 const char *why = never_matches(a, &m->grants[i], p, target);
@@ -172,8 +217,7 @@ static bool is_target_given(struct shadows *s, struct grants_cursor cursor, uint
 {
     const struct model_target *target = &s->m->grants[grant].to[t];
     const struct model_indexes *services = grants_target(&s->a->grants, grant, t);
-    if (target->kind == MODEL_TARGET_HOST_PORT || target->kind == MODEL_TARGET_SERVICE_PORT || target->kind == MODEL_TARGET_INTERNET ||
-        (target->kind == MODEL_TARGET_SERVICE && s->m->services[target->service].kind == MODEL_KIND_DIRECT))
+    if (target->kind == MODEL_TARGET_HOST_PORT || target->kind == MODEL_TARGET_SERVICE_PORT || target->kind == MODEL_TARGET_INTERNET || (target->kind == MODEL_TARGET_SERVICE && s->m->services[target->service].kind == MODEL_KIND_DIRECT))
         return is_given(s, cursor, grant, target, MODEL_NONE, 0);
     for (uint32_t i = 0; i < services->n; i++)
         for (uint64_t open = s->a->grants.grant_surfaces[grant] & s->a->grants.service_surfaces[services->items[i]]; open; open &= open - 1)
@@ -305,7 +349,9 @@ int lint_check(const struct access *access, struct diagnostics *d)
 {
     check_ssh(access, d);
     check_matches(access, d);
-    int r = check_shadows(access, d);
+    int r = check_projects(access->model, &access->containers, d);
+    if (r == 0)
+        r = check_shadows(access, d);
     if (r == 0)
         r = check_uses(access, d);
     return r == 0 ? d->error : r;

@@ -206,6 +206,15 @@ uint32_t naive_container_verdict(const struct model *model, uint32_t host, struc
     return MODEL_NONE;
 }
 
+bool naive_is_within_reach(const struct model *model, uint32_t service, uint32_t gateway)
+{
+    const struct model_service *s = &model->services[service];
+    bool is_afar = s->where == MODEL_WHERE_HOST && !s->addresses.n && !s->loopback;
+    for (uint32_t i = 0; i < s->addresses.n && s->where == MODEL_WHERE_HOST; i++)
+        is_afar |= !address_is_loopback(&s->addresses.items[i].address);
+    return is_afar || has(&s->hosts, gateway);
+}
+
 bool naive_container_is_guest(const struct model *model, uint32_t host, struct str reference, uint32_t surface)
 {
     for (uint32_t i = 0; has(&model->surfaces[surface].hosts, host) && i < model->n_grants; i++)

@@ -17,6 +17,8 @@ uint32_t naive_direct(const struct model *model, const struct address *from, uin
 bool naive_is_guest(const struct model *model, const struct address *from, uint32_t surface);
 /* The same for a container, known by its host and its reference: it asks the gateway beside it. */
 uint32_t naive_container_verdict(const struct model *model, uint32_t host, struct str reference, uint32_t service, uint32_t surface);
+/* Whether that gateway has a way to some instance: one of its own host, or a port that it dials over the mesh. */
+bool naive_is_within_reach(const struct model *model, uint32_t service, uint32_t gateway);
 bool naive_container_is_guest(const struct model *model, uint32_t host, struct str reference, uint32_t surface);
 /* The first grant that lets it send to a port of another container of its host, or to the internet, or MODEL_NONE. *ret_inside: it may, on a
  * network of its project's own, without one. */

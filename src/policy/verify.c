@@ -196,14 +196,23 @@ static bool is_within(const struct relation_range *all, const struct address *ad
 
 static int mark_senders(struct proof *p)
 {
-    uint32_t n = space_n_classes(p->space, SPACE_SOURCE);
+    uint32_t n = space_n_classes(p->space, SPACE_SOURCE), n_to = space_n_classes(p->space, SPACE_DESTINATION), number;
     struct relation_range range;
     p->is_sender = calloc(n, sizeof *p->is_sender);
     if (!p->is_sender)
         return -ENOMEM;
-    for (uint32_t k = 0; k < n; k++)
-        p->is_sender[k] = space_class_range(p->space, SPACE_SOURCE, k, 0, &range) &&
-                          (is_within(&relation_all_v4, &range.first) || is_within(&relation_all_v6, &range.first));
+    p->is_container = calloc(n, sizeof *p->is_container);
+    p->is_service = calloc(n_to, sizeof *p->is_service);
+    if (!p->is_container || !p->is_service)
+        return -ENOMEM;
+    for (uint32_t k = 0; k < n; k++) {
+        bool has = space_class_range(p->space, SPACE_SOURCE, k, 0, &range);
+        p->is_sender[k] = has && (is_within(&relation_all_v4, &range.first) || is_within(&relation_all_v6, &range.first));
+        p->is_container[k] = has && p->layers->containers && relation_is_container_point(&range.first, &number);
+        p->has_containers |= p->is_container[k];
+    }
+    for (uint32_t k = 0; k < n_to; k++)
+        p->is_service[k] = space_class_range(p->space, SPACE_DESTINATION, k, 0, &range) && relation_is_service_point(&range.first, &number, &number);
     return 0;
 }
 
@@ -367,6 +376,18 @@ static int compare(struct proof *p)
     return p->has_unknown ? compare_unknown(p) : matrix_subtract(&p->declared, &p->low.all, &p->missing);
 }
 
+/* From addresses anything, from containers what is asked of gateways. */
+static int restrict_sent(const struct proof *p, const struct matrix *all, struct matrix *ret)
+{
+    cleanup_matrix struct matrix sent = { 0 }, asked = { 0 };
+    if (!p->has_containers)
+        return matrix_restrict(all, p->is_sender, NULL, ret);
+    int r = matrix_restrict(all, p->is_sender, NULL, &sent);
+    if (r == 0)
+        r = matrix_restrict(all, p->is_container, p->is_service, &asked);
+    return r == 0 ? matrix_unite(&sent, &asked, ret) : r;
+}
+
 static int keep_sent(struct proof *p)
 {
     struct matrix *const differences[] = { &p->missing, &p->extra, &p->unproved_missing, &p->unproved_extra };
@@ -375,7 +396,7 @@ static int keep_sent(struct proof *p)
         struct matrix kept;
         if (matrix_is_empty(differences[i]))
             continue;
-        r = matrix_restrict(differences[i], p->is_sender, NULL, &kept);
+        r = restrict_sent(p, differences[i], &kept);
         if (r < 0)
             break;
         matrix_deinit(differences[i]);
@@ -446,6 +467,8 @@ static void proof_deinit(struct proof *p)
     free(p->is_not_mesh);
     free(p->is_network);
     free(p->is_sender);
+    free(p->is_container);
+    free(p->is_service);
     space_free(p->space);
 }
 

@@ -2,11 +2,13 @@
  *
  * The network lets a flow pass when the mesh does and the destination's firewall lets it in from the mesh, or when that firewall lets it in
  * from elsewhere (the LAN, by whatever address). A web service over a surface is reached when a gateway's listener is, the gateway's
- * verdict allows it, and its way to an instance is open. Sources are all addresses there are, "anyone else" included.
+ * verdict allows it, and its way to an instance is open. Sources are all addresses there are, "anyone else" included; and of web services
+ * containers, which are beside their gateway and ask it without a network. What containers reach otherwise is not spoken of here.
  *
  * Spoken of are new TCP and UDP flows, all ports, both families; nothing is sampled. Flows that stay on one host are none. */
 #pragma once
 
+#include "policy/containers.h"
 #include "policy/gateway_layer.h"
 #include "policy/matrix.h"
 #include "policy/sources.h"
@@ -23,6 +25,7 @@ struct verify_layers {
     const struct relation *const *firewalls_unknown, *const *firewalls_lan_unknown;
     const struct gateway_layer *gateways;
     uint32_t n_gateways;
+    const struct containers *containers;         /* who asks gateways from beside them; NULL: nobody */
 };
 
 enum verify_kind {

@@ -238,11 +238,16 @@ void proof_explain_web(const struct proof_question *question, uint32_t surface, 
     bool has_any = false;
     for (uint32_t g = 0; g < l->n_gateways; g++) {
         const struct gateway_layer *gateway = &l->gateways[g];
-        bool is_own = proof_is_of_host(&l->model->hosts[gateway->host], &question->from);
+        uint32_t container;
+        bool is_container = l->containers && relation_is_container_point(&question->from, &container);
+        bool is_own = is_container ? l->containers->items[container].host == gateway->host :
+                                     proof_is_of_host(&l->model->hosts[gateway->host], &question->from);
+        if (is_container && !is_own)
+            continue;
         for (uint32_t i = 0; i < gateway->n_listeners; i++) {
             struct proof_steps next = { .limit = UINT32_MAX, .answer = VERIFY_YES };
             const struct gateway_listener *listener = &gateway->listeners[i];
-            if (listener->surface != surface || address_is_v4(&listener->address) != address_is_v4(&question->from))
+            if (listener->surface != surface || (!is_container && address_is_v4(&listener->address) != address_is_v4(&question->from)))
                 continue;
             if (!is_own)
                 pass_flow(question, &question->from, &listener->address, listener->port, &next);

@@ -27,11 +27,13 @@ struct proof {
     struct space *space;
     uint8_t *place_of;                             /* by destination class: PROOF_* bits */
     bool *has_firewall, *is_not_mesh, *is_network; /* the same as marks; is_network: addresses, no service points */
-    bool *is_sender;                               /* by source class: packets come from its addresses */
+    bool *is_sender, *is_container;                /* by source class: packets come from its addresses; it is of containers' points */
+    bool *is_service;                              /* by destination class: it is of service points */
     struct matrix declared, mesh_rows, firewall_rows, firewall_lan_rows, unknown_rows, unknown_lan_rows;
     struct matrix *verdicts;                       /* by gateway */
     struct proof_reach low, high;                  /* by the declared way; by any way */
     struct proof_reach maybe_low, maybe_high;      /* the same if all that can't be told lets pass */
+    bool has_containers;                           /* some class is of containers */
     bool has_unknown, is_lan_closed;               /* is_lan_closed: nothing comes in but by the mesh; high is empty, low is both */
     struct matrix missing, extra, unproved_missing, unproved_extra;
 };

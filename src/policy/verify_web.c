@@ -140,6 +140,16 @@ static void reach_itself(struct reaching *r, uint32_t surface)
     }
 }
 
+/* So do the containers beside it. */
+static void reach_beside(struct reaching *r)
+{
+    const struct containers *c = r->p->layers->containers;
+    for (uint32_t i = c ? c->first_of_host[r->gateway->host] : 0; c && i < c->first_of_host[r->gateway->host + 1]; i++) {
+        const struct address point = relation_container_point(i);
+        r->sources[space_class_of(r->p->space, SPACE_SOURCE, &point)] = true;
+    }
+}
+
 static void mark_points(struct reaching *r, uint32_t surface)
 {
     struct relation_range range;
@@ -173,6 +183,7 @@ static int reach_surface(struct reaching *r, const struct matrix *verdicts, uint
     if (!is_served)
         return 0;
     reach_itself(r, surface);
+    reach_beside(r);
     mark_points(r, surface);
     int e = matrix_restrict(verdicts, r->sources, r->points, &reached);
     return e == 0 ? unite_into(total, &reached) : e;

@@ -49,7 +49,9 @@ def test_json_says_what_csv_says():
 
 def test_the_table_groups_what_is_equal():
     said = run("access", "-f", HOMELAB, env={"COLUMNS": "200"}).stdout
-    assert said.count("jelly") == 0 and said.count("media") == 1
+    hosts, containers = said.split("\n\n")
+    assert said.count("jelly") == 0 and hosts.count("media") == 1 and containers.count("media") == 1
+    assert "robin" in hosts and "robin" not in containers and "all of notes-db" in containers and "all of notes-db" not in hosts
     assert "the other " in said and "(all 2)" in said
 
 

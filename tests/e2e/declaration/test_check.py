@@ -57,8 +57,9 @@ def test_a_right_file_ends_with_0(directory):
 def test_the_homelab_is_right_and_has_no_warning():
     done = run("check", EXAMPLE)
     assert done.returncode == 0
-    proved, unproved, summary = done.stdout.splitlines()
-    assert proved.startswith("proved: ") and unproved.startswith("unproved: robin, ") and summary.endswith(" 0 warnings")
+    proved, hosts, containers, summary = done.stdout.splitlines()
+    assert proved.startswith("proved: ") and hosts.startswith("unproved: robin, ") and containers.startswith("unproved: nothing holds the containers ")
+    assert summary.endswith(" 0 warnings")
 
 
 def test_warnings_are_said_and_end_with_0(directory):

@@ -102,7 +102,8 @@ static void compare_container_points(const struct world *w, uint64_t seed, const
             for (uint32_t s = 0; s < w->model.n_services; s++) {
                 const struct address point = relation_container_point(from), to = relation_service_point(surface, s);
                 uint32_t got = line_of(relation, relation_find_rule(relation, &point, &to, RELATION_POINT_PROTOCOL, RELATION_POINT_PORT));
-                uint32_t expected = only_host != MODEL_NONE && c->items[from].host != only_host ? MODEL_NONE :
+                bool is_out = only_host != MODEL_NONE ? c->items[from].host != only_host : !naive_is_within_reach(&w->model, s, c->items[from].host);
+                uint32_t expected = is_out ? MODEL_NONE :
                     grant_line(w, naive_container_verdict(&w->model, c->items[from].host, c->items[from].reference, s, surface));
                 if (got != expected)
                     fail_at(seed, "container to service", &point, &to, surface, got, expected);
@@ -260,7 +261,7 @@ static bool container_reaches_at(const struct model *m, const struct access *sid
     bool inside = false;
     uint32_t grant = MODEL_NONE;
     if (o->kind == ACCESS_WEB)
-        grant = naive_container_verdict(m, c->host, c->reference, o->service, o->surface);
+        grant = naive_is_within_reach(m, o->service, c->host) ? naive_container_verdict(m, c->host, c->reference, o->service, o->surface) : MODEL_NONE;
     else if (o->kind == ACCESS_INTERNET)
         grant = naive_container_internet(m, c->host, c->reference);
     else if (o->kind == ACCESS_CONTAINER_PORT || o->kind == ACCESS_CONTAINER)
