@@ -16,7 +16,7 @@ from system import LOAD_CORE
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "tests/e2e"))
 os.environ.setdefault("POSTERN_BUILD", os.path.join(os.path.dirname(HERE), "build"))
 
-PORT = 8080
+PORT, MESH = 8080, "100.64.0.1"
 
 
 class PosternContainers(Postern):
@@ -30,10 +30,11 @@ class PosternContainers(Postern):
         directory, command = super().prepare(logs)
         path = os.path.join(directory, self.template)
         with open(path, encoding="utf-8") as text:
-            services = "".join(f"  {'web' if i == 0 else f'other{i}'}: {{ host: gate, container: {name}, port: {PORT}, loopback: true }}\n"
+            services = "".join(f"  {'web' if i == 0 else f'other{i}'}: {{ host: gate, container: {name}, port: {PORT} }}\n"
                                for i, name in enumerate(self.names))
             declaration = re.sub(r"^services:\n(  .*\n)+", "services:\n" + services, text.read(), flags=re.M)
-        declaration = declaration.replace("gateway: true }", f"gateway: true, docker: {self.engine.socket} }}")
+        # A mesh address that is none of loopback's, as every real gateway has: what containers without a network are dialled from.
+        declaration = declaration.replace("address: 127.0.0.1, gateway: true }", f"address: [{MESH}, 127.0.0.1], gateway: true, docker: {self.engine.socket} }}")
         with open(path, "w", encoding="utf-8") as out:
             out.write(declaration)
         at = command.index("--container-directory")
