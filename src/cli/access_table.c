@@ -12,7 +12,10 @@ static bool is_asked_subject(const struct access_subject *s, const struct partie
 {
     for (uint32_t i = 0; i < p->n_askers; i++) {
         const struct party_asker *asker = &p->askers[i];
-        if (asker->container != MODEL_NONE ? asker->container == s->container : s->container != MODEL_NONE ? false : asker->host != MODEL_NONE ? asker->host == s->host : s->host == MODEL_NONE && asker->segment == s->segment)
+        if (asker->container != MODEL_NONE ? asker->container == s->container :
+            s->container != MODEL_NONE     ? false :
+            asker->host != MODEL_NONE      ? asker->host == s->host :
+                                             s->host == MODEL_NONE && asker->segment == s->segment)
             return true;
     }
     return false;

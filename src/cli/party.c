@@ -168,7 +168,8 @@ static int add_bound_askers(struct resolving *r, struct str name)
     r->out->is_group = true;
     for (uint32_t i = 0; e == 0 && i < r->access->n_subjects; i++) {
         const struct access_subject *s = &r->access->subjects[i];
-        if (s->container == MODEL_NONE && (s->host != MODEL_NONE ? host_is_bound(r->model, s->host, name) : is_bound(&r->model->segments[s->segment].binding, name)))
+        if (s->container == MODEL_NONE && (s->host != MODEL_NONE ? host_is_bound(r->model, s->host, name) :
+                                                                   is_bound(&r->model->segments[s->segment].binding, name)))
             e = add_subject(r, i);
     }
     return e == 0 && r->askers.len == before ? no_binding(r, name) : e;
@@ -376,7 +377,8 @@ static int add_host(struct resolving *r, uint32_t host)
 /* Hosts that a name stands for, each with everything on it or with one port. */
 static int add_hosts(struct resolving *r, struct str name, enum kind kind, uint8_t protocol, uint16_t port, uint32_t *ret_n)
 {
-    uint32_t host = kind != KIND_SEGMENT ? model_find_host(r->model, name) : MODEL_NONE, segment = kind != KIND_HOST ? model_find_segment(r->model, name) : MODEL_NONE;
+    uint32_t host = kind != KIND_SEGMENT ? model_find_host(r->model, name) : MODEL_NONE;
+    uint32_t segment = kind != KIND_HOST ? model_find_segment(r->model, name) : MODEL_NONE;
     int e = 0;
     *ret_n = 0;
     if (host != MODEL_NONE && segment != MODEL_NONE) {

@@ -268,7 +268,8 @@ static int add_container_objects(struct collecting *c, const struct declared_num
     if (!to)
         return -ENOMEM;
     *to = relation_internet_point();
-    return add_object(c, (struct access_object){ .kind = ACCESS_INTERNET, .service = MODEL_NONE, .surface = MODEL_NONE, .host = MODEL_NONE, .to = to, .n_to = 1 });
+    return add_object(c, (struct access_object){ .kind = ACCESS_INTERNET, .service = MODEL_NONE, .surface = MODEL_NONE, .host = MODEL_NONE,
+                                                    .to = to, .n_to = 1 });
 }
 
 static int find_objects(struct access *a, const struct declared_numbers *numbers)

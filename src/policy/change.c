@@ -204,7 +204,8 @@ static bool blame_container(const struct finding *f, uint32_t container, struct 
     uint32_t k;
     if (!table_get(&f->other_services, s->name.text, &k))
         return blame(f, e, CHANGE_BY_SERVICE, s->name.at, NULL);
-    return (o->services[k].where != s->where || !str_equal(o->services[k].place.text, s->place.text) || !same_names(&s->hosts, &o->services[k].hosts, m, o, true)) &&
+    return (o->services[k].where != s->where || !str_equal(o->services[k].place.text, s->place.text) ||
+            !same_names(&s->hosts, &o->services[k].hosts, m, o, true)) &&
            blame(f, e, CHANGE_BY_SERVICE, s->name.at, &o->services[k].name.at);
 }
 
@@ -239,7 +240,8 @@ static bool blame_object(const struct finding *f, const struct access_object *ob
             was = &o->services[k];
         if (!was)
             return blame(f, e, CHANGE_BY_SERVICE, s->name.at, NULL);
-        if (was->kind != s->kind || was->where != s->where || !str_equal(was->place.text, s->place.text) || was->port != s->port || was->transport != s->transport ||
+        if (was->kind != s->kind || was->where != s->where || !str_equal(was->place.text, s->place.text) || was->port != s->port ||
+            was->transport != s->transport ||
             !same_prefixes(&was->addresses, &s->addresses) || !same_names(&s->hosts, &was->hosts, m, o, true) ||
             !same_names(&s->surfaces, &was->surfaces, m, o, false))
             return blame(f, e, CHANGE_BY_SERVICE, s->name.at, &was->name.at);

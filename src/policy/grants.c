@@ -191,7 +191,8 @@ static int expand_targets(struct grants *g)
             struct model_target *target = &m->grants[i].to[k];
             if (target->kind == MODEL_TARGET_SERVICE)
                 g->targets[at] = (struct model_indexes){ &target->service, 1 };
-            else if (target->kind == MODEL_TARGET_PATTERN && (r = expand_pattern(g, &names, labelled ? &seen_labelled : &seen, target->pattern, labelled, at)) < 0)
+            else if (target->kind == MODEL_TARGET_PATTERN &&
+                     (r = expand_pattern(g, &names, labelled ? &seen_labelled : &seen, target->pattern, labelled, at)) < 0)
                 return r;
         }
     }

@@ -217,7 +217,8 @@ static bool is_target_given(struct shadows *s, struct grants_cursor cursor, uint
 {
     const struct model_target *target = &s->m->grants[grant].to[t];
     const struct model_indexes *services = grants_target(&s->a->grants, grant, t);
-    if (target->kind == MODEL_TARGET_HOST_PORT || target->kind == MODEL_TARGET_SERVICE_PORT || target->kind == MODEL_TARGET_INTERNET || (target->kind == MODEL_TARGET_SERVICE && s->m->services[target->service].kind == MODEL_KIND_DIRECT))
+    if (target->kind == MODEL_TARGET_HOST_PORT || target->kind == MODEL_TARGET_SERVICE_PORT || target->kind == MODEL_TARGET_INTERNET ||
+        (target->kind == MODEL_TARGET_SERVICE && s->m->services[target->service].kind == MODEL_KIND_DIRECT))
         return is_given(s, cursor, grant, target, MODEL_NONE, 0);
     for (uint32_t i = 0; i < services->n; i++)
         for (uint64_t open = s->a->grants.grant_surfaces[grant] & s->a->grants.service_surfaces[services->items[i]]; open; open &= open - 1)

@@ -129,10 +129,10 @@ void broker_containers_bury(struct broker_containers *containers)
 int broker_containers_take_hints(struct broker_containers *containers, int page, int event)
 {
     cleanup_close int owned_page = page, owned_event = event;
-    int seals = fcntl(page, F_GET_SEALS);
-    if (seals < 0 || !(seals & F_SEAL_SHRINK) || lseek(page, 0, SEEK_END) < IPC_HINTS_SIZE)
+    int seals = fcntl(owned_page, F_GET_SEALS);
+    if (seals < 0 || !(seals & F_SEAL_SHRINK) || lseek(owned_page, 0, SEEK_END) < IPC_HINTS_SIZE)
         return -EINVAL; /* writing to it could end us */
-    void *hints = mmap(NULL, IPC_HINTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, page, 0);
+    void *hints = mmap(NULL, IPC_HINTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, owned_page, 0);
     if (hints == MAP_FAILED)
         return -errno;
     if (containers->hints)

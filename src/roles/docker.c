@@ -122,7 +122,7 @@ static int take_broker(struct docker *docker, int fd)
 static int take_hints(struct docker *docker, int page, int event)
 {
     cleanup_close int owned_page = page, owned_event = event;
-    void *hints = mmap(NULL, IPC_HINTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, page, 0);
+    void *hints = mmap(NULL, IPC_HINTS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, owned_page, 0);
     if (hints == MAP_FAILED)
         return -errno;
     if (docker->hints)

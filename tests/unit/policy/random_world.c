@@ -82,7 +82,8 @@ static void add_projects(struct world *w, uint64_t *seed)
         snprintf(name, sizeof name, "p%u", i);
         snprintf(host, sizeof host, "h%u", random_below(seed, 3) ? 0 : random_below(seed, w->model.n_hosts));
         if (chance(seed, 60))
-            world_project(w, name, host, chance(seed, 70) ? MODEL_MODE_ENFORCE : MODEL_MODE_OBSERVE, chance(seed, 50) ? MODEL_INSIDE_OPEN : MODEL_INSIDE_DECLARED);
+            world_project(w, name, host, chance(seed, 70) ? MODEL_MODE_ENFORCE : MODEL_MODE_OBSERVE,
+                          chance(seed, 50) ? MODEL_INSIDE_OPEN : MODEL_INSIDE_DECLARED);
     }
 }
 
