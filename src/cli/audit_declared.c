@@ -204,7 +204,7 @@ static bool published_hold(struct holding *holding, struct finding *finding)
         if (!port->is_published || address_is_loopback(&port->host_address))
             continue;
         all_declared &= host_port_is_declared(holding, port, &at);
-        is_mesh &= !observe_address_is_any(&port->host_address) && finding_side_has(holding->search.engine, &port->host_address, OBSERVE_MESH);
+        is_mesh &= !observe_address_is_any(&port->host_address) && finding_side_has(holding->search.engine, &port->host_address, OBSERVE_MESH, NULL);
     }
     if (is_mesh && all_declared)
         return false;

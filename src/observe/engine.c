@@ -5,6 +5,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "observe/nftables.h"
+
 enum { ENGINE_TIMEOUT_MS = 10000, SUGGESTED_SIZE = 48 };
 
 static int details_make(struct observe_engine *engine)
@@ -70,6 +72,18 @@ static int listeners_look(struct observe_engine *engine)
     return r;
 }
 
+/* Without nft, or without the right to ask, nothing is known to be stopped. */
+static int guard_look(struct observe_engine *engine)
+{
+    cleanup_buf struct buf listing;
+    struct error err = { "" };
+    buf_init(&listing, OBSERVE_NFTABLES_MAX);
+    int r = observe_nftables_list(&listing, &err);
+    if (r == 0)
+        r = observe_guard_read(buf_str(&listing), &engine->guard, &err);
+    return r == -ENOMEM ? r : 0;
+}
+
 int observe_engine_ask(const char *socket_path, struct observe_engine *ret, struct error *err)
 {
     cleanup_docker_client struct docker_client *client = NULL;
@@ -94,6 +108,8 @@ int observe_engine_ask(const char *socket_path, struct observe_engine *ret, stru
         r = interfaces_look(ret);
     if (r == 0 && !ret->info.is_rootless)
         r = listeners_look(ret);
+    if (r == 0 && !ret->info.is_rootless)
+        r = guard_look(ret);
     if (r < 0)
         error_set(err, "can't look at this host's networks: %s", strerror(-r));
     return r;
@@ -101,6 +117,7 @@ int observe_engine_ask(const char *socket_path, struct observe_engine *ret, stru
 
 void observe_engine_deinit(struct observe_engine *engine)
 {
+    observe_guard_deinit(&engine->guard);
     arena_deinit(&engine->arena);
     *engine = (struct observe_engine){ 0 };
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "docker/client.h"
+#include "observe/guard.h"
 #include "observe/host.h"
 
 /* A saved state's size, and what all of it may take in memory. */
@@ -25,7 +26,7 @@ struct observe_engine {
     struct observe_container *details;
     struct observe_interfaces interfaces; /* live only */
     struct observe_listeners listeners;   /* the host's own; live only */
-    bool forwards_all;                  /* live only: the kernel forwards and its FORWARD chain has the policy accept */
+    struct observe_guard guard;           /* live only, and root's */
 };
 
 /* Asks the engine at that socket, and looks at this host. 0; a negative errno with err. Release it also after a failure. */

@@ -18,13 +18,30 @@ static bool is_reached(const struct observe_listener *listener)
     return !address_is_loopback(&listener->address) && !is_docker_proxy(listener) && !is_resolver_like;
 }
 
+/* Whether this host's rules keep every container on a bridge off it. */
+static bool is_stopped(const struct observe_engine *engine, const struct observe_listener *listener)
+{
+    uint32_t n_asked = 0;
+    for (uint32_t i = 0; i < engine->containers.n && engine->guard.is_known; i++)
+        for (uint32_t e = 0; e < engine->containers.items[i].n_endpoints; e++) {
+            const struct docker_endpoint *end = &engine->containers.items[i].endpoints[e];
+            const struct docker_network *network = observe_endpoint_network(engine, end);
+            if (!network || !network->bridge.len || !end->has_v4)
+                continue;
+            n_asked++;
+            if (!observe_guard_stops_to_host(&engine->guard, network->bridge, &end->v4, &end->gateway_v4, listener->protocol, listener->port))
+                return false;
+        }
+    return n_asked > 0;
+}
+
 static uint32_t listeners_write(const struct observe_engine *engine, struct buf *out)
 {
     uint32_t n = 0;
     const struct observe_listener *before = NULL;
     for (uint32_t i = 0; i < engine->listeners.n; i++) {
         const struct observe_listener *one = &engine->listeners.items[i];
-        if (!is_reached(one) || (before && before->protocol == one->protocol && before->port == one->port))
+        if (!is_reached(one) || is_stopped(engine, one) || (before && before->protocol == one->protocol && before->port == one->port))
             continue;
         before = one;
         if (n++ >= LISTENERS_SHOWN_MAX)
@@ -44,7 +61,8 @@ static bool is_bridged(const struct observe_engine *engine, const struct docker_
     bool has_any = false;
     for (uint32_t i = 0; i < container->n_endpoints && container->is_running; i++) {
         const struct docker_network *network = observe_endpoint_network(engine, &container->endpoints[i]);
-        if (!network || !network->bridge.len || str_equal(network->gateway_mode_v4, STR("isolated")))
+        if (!network || !network->bridge.len || str_equal(network->gateway_mode_v4, STR("isolated")) ||
+            observe_guard_holds(&engine->guard, network->bridge))
             continue;
         if (internal && !network->is_internal)
             return false;
@@ -101,7 +119,7 @@ static void find_engine_tcp(struct finding_search *search)
         if (is_here)
             buf_append(&who, STR("every program and every host-networked container of this host"));
         else {
-            finding_sides_write(engine, &one->address, &who);
+            finding_sides_write(engine, &one->address, NULL, &who);
             buf_append(&who, STR(", and every container"));
         }
         finding->title = finding_text(search, "dockerd listens on tcp %u of %s%s", one->port, address_format(&one->address, address),

@@ -171,7 +171,7 @@ static void find_routed(struct finding_search *search, const struct docker_netwo
 {
     bool is_open = str_equal(network->gateway_mode_v4, STR("routed")) || str_equal(network->gateway_mode_v4, STR("nat-unprotected")) ||
                    str_equal(network->gateway_mode_v6, STR("routed")) || str_equal(network->gateway_mode_v6, STR("nat-unprotected"));
-    bool is_old = search->engine->forwards_all && search->engine->major && search->engine->major < 28;
+    bool is_old = search->engine->guard.forwards_all && search->engine->major && search->engine->major < 28;
     if (!members->n || network->is_internal || !(is_open || is_old || network->trusted_interfaces.len))
         return;
     struct finding *finding = finding_begin(search, members->n_databases ? FINDING_HIGH : FINDING_MEDIUM, FINDING_ROUTED, UINT32_MAX);
@@ -213,7 +213,7 @@ void finding_search_networks(struct finding_search *search)
         if (!network->bridge.len || !members_find(search, network, &members))
             continue;
         find_routed(search, network, &members);
-        if (members.n < 2 || !network->icc)
+        if (members.n < 2 || !network->icc || observe_guard_holds(&search->engine->guard, network->bridge))
             continue;
         if (members.n_projects > 1)
             find_shared(search, network, &members);

@@ -207,18 +207,49 @@ static void others_write(struct finding_search *search, uint32_t container, stru
         buf_printf(out, ", and %u other container%s %.*s", n, n == 1 ? "" : "s", STR_ARG(how));
 }
 
+/* By interface: whether this host's rules keep whoever is behind it off all of these ports, at every address of the container. NULL: nothing is
+ * known to be stopped. */
+static const bool *stopped_find(struct finding_search *search, const struct ports *ports)
+{
+    const struct observe_engine *engine = search->engine;
+    bool *stopped = engine->guard.is_known ? arena_array(search->findings->arena, engine->interfaces.n + 1, bool) : NULL;
+    bool any = false;
+    for (uint32_t i = 0; stopped && i < engine->interfaces.n; i++) {
+        const struct observe_interface *by = &engine->interfaces.items[i];
+        bool stops = by->side != OBSERVE_LOOPBACK && by->side != OBSERVE_CONTAINERS;
+        uint32_t n_asked = 0;
+        for (uint32_t p = 0; p < ports->container->n_ports && stops; p++)
+            for (uint32_t e = 0; e < ports->container->n_endpoints && stops && ports_has(ports, p); e++) {
+                const struct docker_endpoint *end = &ports->container->endpoints[e];
+                const struct address *to = address_is_v4(&by->address) ? &end->v4 : &end->v6;
+                if (!(address_is_v4(&by->address) ? end->has_v4 : end->has_v6))
+                    continue;
+                n_asked++;
+                stops = observe_guard_stops(&engine->guard, by, to, ports->container->ports[p].protocol, ports->container->ports[p].port);
+            }
+        stopped[i] = stops && n_asked > 0;
+        any |= stopped[i];
+    }
+    return any ? stopped : NULL;
+}
+
 static void find_anywhere(struct finding_search *search, uint32_t container, const struct ports *ports)
 {
     struct address everywhere = { { 0 } };
     bool is_database = finding_is_database(search->engine, container);
-    bool by_internet = finding_side_has(search->engine, &everywhere, OBSERVE_INTERNET);
+    const bool *stopped = stopped_find(search, ports);
+    bool by_internet = finding_side_has(search->engine, &everywhere, OBSERVE_INTERNET, stopped);
+    bool by_any = by_internet || finding_side_has(search->engine, &everywhere, OBSERVE_LAN, stopped) ||
+                  finding_side_has(search->engine, &everywhere, OBSERVE_MESH, stopped);
     enum finding_severity severity = is_database ? (by_internet ? FINDING_CRITICAL : FINDING_HIGH) : by_internet ? FINDING_HIGH : FINDING_MEDIUM;
+    if (stopped && !by_any)
+        severity = is_database ? FINDING_MEDIUM : FINDING_LOW;
     struct finding *finding = finding_begin(search, severity, FINDING_PUBLISHED, container);
     struct buf who;
     if (!finding)
         return;
     buf_init(&who, FINDINGS_MEMORY_MAX);
-    finding_sides_write(search->engine, &everywhere, &who);
+    finding_sides_write(search->engine, &everywhere, stopped, &who);
     others_write(search, container, STR("by any address of this host"), &who);
     finding->title = finding_text(search, "%.*s: %.*s at 0.0.0.0, every address of this host", STR_ARG(finding_name(search, container)),
                                   STR_ARG(what_text(search, container, ports)));
@@ -229,16 +260,19 @@ static void find_anywhere(struct finding_search *search, uint32_t container, con
 
 static void find_at(struct finding_search *search, uint32_t container, const struct ports *ports)
 {
-    bool by_internet = finding_side_has(search->engine, ports->address, OBSERVE_INTERNET), is_database = finding_is_database(search->engine, container);
-    bool by_mesh = finding_side_has(search->engine, ports->address, OBSERVE_MESH);
-    struct finding *finding = finding_begin(search, is_database || by_internet ? FINDING_HIGH : by_mesh ? FINDING_LOW : FINDING_MEDIUM,
-                                            FINDING_PUBLISHED_AT, container);
+    const bool *stopped = stopped_find(search, ports);
+    bool is_database = finding_is_database(search->engine, container);
+    bool by_internet = finding_side_has(search->engine, ports->address, OBSERVE_INTERNET, stopped);
+    bool by_mesh = finding_side_has(search->engine, ports->address, OBSERVE_MESH, stopped);
+    bool by_lan = finding_side_has(search->engine, ports->address, OBSERVE_LAN, stopped);
+    enum finding_severity severity = by_internet || (is_database && (by_lan || by_mesh)) ? FINDING_HIGH : by_lan ? FINDING_MEDIUM : FINDING_LOW;
+    struct finding *finding = finding_begin(search, severity, FINDING_PUBLISHED_AT, container);
     struct buf who;
     char address[ADDRESS_TEXT_SIZE];
     if (!finding)
         return;
     buf_init(&who, FINDINGS_MEMORY_MAX);
-    finding_sides_write(search->engine, ports->address, &who);
+    finding_sides_write(search->engine, ports->address, stopped, &who);
     others_write(search, container, STR("by that address"), &who);
     if (by_mesh && search->engine->is_live)
         buf_append(&who, STR("; a neighbour on the LAN that sends it here, too: Docker doesn't ask by which interface it came"));

@@ -109,12 +109,12 @@ bool finding_is_database(const struct observe_engine *engine, uint32_t container
 
 /* ---- who reaches a container ---- */
 
-bool finding_side_has(const struct observe_engine *engine, const struct address *address, enum observe_side side)
+bool finding_side_has(const struct observe_engine *engine, const struct address *address, enum observe_side side, const bool *stopped)
 {
     bool any = observe_address_is_any(address);
     for (uint32_t i = 0; i < engine->interfaces.n; i++) {
         const struct observe_interface *one = &engine->interfaces.items[i];
-        if (one->side == side && (any || address_equal(&one->address, address)))
+        if (one->side == side && (any || address_equal(&one->address, address)) && !(stopped && stopped[i]))
             return true;
     }
     /* Of a saved state the addresses aren't known: everywhere is everywhere, and an address is what it looks like. */
@@ -138,14 +138,14 @@ struct finding_reach finding_reach_of(const struct observe_engine *engine, uint3
             reach.loopback = true;
         else {
             reach.at_address = true;
-            reach.lan |= finding_side_has(engine, &port->host_address, OBSERVE_LAN);
-            reach.mesh |= finding_side_has(engine, &port->host_address, OBSERVE_MESH);
-            reach.internet |= finding_side_has(engine, &port->host_address, OBSERVE_INTERNET);
+            reach.lan |= finding_side_has(engine, &port->host_address, OBSERVE_LAN, NULL);
+            reach.mesh |= finding_side_has(engine, &port->host_address, OBSERVE_MESH, NULL);
+            reach.internet |= finding_side_has(engine, &port->host_address, OBSERVE_INTERNET, NULL);
         }
     }
-    reach.lan |= reach.any && finding_side_has(engine, &everywhere, OBSERVE_LAN);
-    reach.mesh |= reach.any && finding_side_has(engine, &everywhere, OBSERVE_MESH);
-    reach.internet |= reach.any && finding_side_has(engine, &everywhere, OBSERVE_INTERNET);
+    reach.lan |= reach.any && finding_side_has(engine, &everywhere, OBSERVE_LAN, NULL);
+    reach.mesh |= reach.any && finding_side_has(engine, &everywhere, OBSERVE_MESH, NULL);
+    reach.internet |= reach.any && finding_side_has(engine, &everywhere, OBSERVE_INTERNET, NULL);
     return reach;
 }
 
@@ -171,13 +171,14 @@ struct str finding_reach_text(struct finding_search *search, uint32_t container)
     }
 }
 
-static void side_write(const struct observe_engine *engine, const struct address *address, enum observe_side side, const char *words, struct buf *out)
+static void side_write(const struct observe_engine *engine, const struct address *address, const bool *stopped, enum observe_side side, const char *words,
+                       struct buf *out)
 {
     bool any = observe_address_is_any(address);
     for (uint32_t i = 0; i < engine->interfaces.n; i++) {
         const struct observe_interface *one = &engine->interfaces.items[i];
         char text[ADDRESS_PREFIX_TEXT_SIZE];
-        if (one->side != side || !(any || address_equal(&one->address, address)))
+        if (one->side != side || !(any || address_equal(&one->address, address)) || (stopped && stopped[i]))
             continue;
         struct address_prefix subnet = { address_mask(&one->address, one->bits), one->bits };
         buf_printf(out, "%s%s", out->len ? ", " : "", words);
@@ -191,7 +192,7 @@ static void side_write(const struct observe_engine *engine, const struct address
     }
 }
 
-void finding_sides_write(const struct observe_engine *engine, const struct address *address, struct buf *out)
+void finding_sides_write(const struct observe_engine *engine, const struct address *address, const bool *stopped, struct buf *out)
 {
     size_t before = out->len;
     if (engine->interfaces.n == 0) {
@@ -199,18 +200,18 @@ void finding_sides_write(const struct observe_engine *engine, const struct addre
                         : observe_side_of(STR(""), address) == OBSERVE_MESH ? STR("the mesh") : STR("the LAN"));
         return;
     }
-    side_write(engine, address, OBSERVE_INTERNET, "the internet", out);
-    side_write(engine, address, OBSERVE_LAN, "the LAN", out);
-    side_write(engine, address, OBSERVE_MESH, "the mesh", out);
-    if (out->len == before && !observe_address_is_any(address))
-        buf_append(out, STR("whoever can send to that address"));
+    side_write(engine, address, stopped, OBSERVE_INTERNET, "the internet", out);
+    side_write(engine, address, stopped, OBSERVE_LAN, "the LAN", out);
+    side_write(engine, address, stopped, OBSERVE_MESH, "the mesh", out);
+    if (out->len == before)
+        buf_append(out, stopped ? STR("nobody from outside, whom this host's rules stop") : STR("whoever can send to this host"));
 }
 
 void finding_neighbours_write(const struct observe_engine *engine, struct buf *out)
 {
     struct address everywhere = { { 0 } };
     if (engine->interfaces.n)
-        side_write(engine, &everywhere, OBSERVE_LAN, out->len ? "neighbours on" : "whoever is a neighbour on", out);
+        side_write(engine, &everywhere, NULL, OBSERVE_LAN, out->len ? "neighbours on" : "whoever is a neighbour on", out);
     if (!out->len)
         buf_append(out, STR("whoever is on the same link as this host"));
 }
@@ -222,7 +223,7 @@ static bool reaches_host_ports(const struct observe_engine *engine, const struct
         return true;
     for (uint32_t i = 0; i < container->n_endpoints; i++) {
         const struct docker_network *network = observe_endpoint_network(engine, &container->endpoints[i]);
-        if (network && !network->is_internal && !str_equal(network->driver, STR("null")))
+        if (network && !network->is_internal && !str_equal(network->driver, STR("null")) && !observe_guard_holds(&engine->guard, network->bridge))
             return true;
     }
     return false;

@@ -30,11 +30,12 @@ struct finding_reach {
 struct finding_reach finding_reach_of(const struct observe_engine *engine, uint32_t container);
 /* "the LAN, the mesh and the other containers": whoever a published or host-networked container is open to; "" for nobody. */
 struct str finding_reach_text(struct finding_search *search, uint32_t container);
-/* Whoever reaches an address of this host (0.0.0.0 or ::: any of them): "the LAN 192.168.1.0/24 (eth0), the mesh (tailscale0)". */
-void finding_sides_write(const struct observe_engine *engine, const struct address *address, struct buf *out);
+/* Whoever reaches an address of this host (0.0.0.0 or ::: any of them): "the LAN 192.168.1.0/24 (eth0), the mesh (tailscale0)". stopped: by
+ * interface, what this host's rules keep off; NULL: nothing. */
+void finding_sides_write(const struct observe_engine *engine, const struct address *address, const bool *stopped, struct buf *out);
 /* Whoever shares a link with this host and can route to it: "neighbours on 192.168.1.0/24 (eth0)". */
 void finding_neighbours_write(const struct observe_engine *engine, struct buf *out);
-bool finding_side_has(const struct observe_engine *engine, const struct address *address, enum observe_side side);
+bool finding_side_has(const struct observe_engine *engine, const struct address *address, enum observe_side side, const bool *stopped);
 /* How many other running containers reach this host's addresses and from there what is published. */
 uint32_t finding_n_others(const struct observe_engine *engine, uint32_t container);
 

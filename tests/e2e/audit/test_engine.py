@@ -165,3 +165,27 @@ def test_init_writes_what_check_takes_from_a_real_engine(engine, tmp_path):
     text = path.read_text()
     assert "container: monitoring/grafana, port: 3000" in text and "container: quiet, port: 8000" in text and "# worker:" in text
     assert subprocess.run([POSTERN, "check", path], capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def test_what_the_host_s_rules_keep_off_is_not_said_to_be_open(lan):
+    engine = lan.engine
+    one = engine.network("one")
+    engine.standin("web", 3000, networks=["one"], ports={"3000/tcp": "0.0.0.0:3000", "80/tcp": "0.0.0.0:8080"})
+    engine.standin("api", 22, network="host")
+    assert f"the LAN {LAN} (eth0)" in audit(engine)["published", "web"]["who"]
+
+    # One neighbour is let through: the LAN is still whom it is open to.
+    engine.enter("iptables", "-I", "DOCKER-USER", "-i", "eth0", "!", "-s", NEIGHBOUR, "-j", "DROP")
+    assert lan.answers("lan", HOST, 3000)
+    assert f"the LAN {LAN} (eth0)" in audit(engine)["published", "web"]["who"]
+
+    engine.enter("iptables", "-I", "DOCKER-USER", "-i", "eth0", "-j", "DROP")
+    assert not lan.answers("lan", HOST, 3000)
+    finding = audit(engine)["published", "web"]
+    assert finding["severity"] == "low" and finding["who"].startswith("nobody from outside, whom this host's rules stop, and 1 other container")
+
+    # What the host listens on, too: a drop on the bridge ends that finding.
+    assert ("host-reached", None) in audit(engine)
+    engine.enter("nft", "add table inet mine; add chain inet mine in { type filter hook input priority 0; };"
+                 f"add rule inet mine in iifname {one.bridge} drop")
+    assert ("host-reached", None) not in audit(engine)
