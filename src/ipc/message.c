@@ -51,6 +51,7 @@ static const struct ipc_rule rules[] = {
     RULE(IPC_KEEPER_STATE, ipc_certificate_state, 0, 0, { ROLE(KEEPER), ROLE(PARENT) }, { ROLE(PARENT), ROLE(WATCHER) }),
     RULE(IPC_BROKER_DIAL, ipc_dial, 0, 0, { ROLE(WORKER) | ROLE(RELAY), ROLE(BROKER) }),
     RULE(IPC_BROKER_DIAL_ANSWER, ipc_dial_answer, 0, 1, { ROLE(BROKER), ROLE(WORKER) | ROLE(RELAY) }),
+    RULE(IPC_BROKER_ENDED, ipc_target_ended, 0, 0, { ROLE(BROKER), ROLE(RELAY) }),
     RULE(IPC_PORTER_FLOW, ipc_flow, 0, 2, { ROLE(PORTER), ROLE(RELAY) }),
     RULE(IPC_PORTER_REFUSED, ipc_flow_refused, 0, 0, { ROLE(PORTER), ROLE(RELAY) }),
     RULE(IPC_DOCKER_NAMESPACE, ipc_docker_namespace, 2, 2, { ROLE(DOCKER), ROLE(BROKER) }),
@@ -191,6 +192,7 @@ static bool contents_are_valid(const void *message, size_t n_fds)
     case IPC_COMPILER_BLOCK:
     case IPC_KEEPER_CERTIFICATES:
     case IPC_BROKER_DIAL:
+    case IPC_BROKER_ENDED:
         return true;
     }
     return false;

@@ -72,6 +72,7 @@ enum ipc_type {
     /* worker and broker */
     IPC_BROKER_DIAL = 96,       /* struct ipc_dial */
     IPC_BROKER_DIAL_ANSWER,     /* struct ipc_dial_answer; fds: the established socket when status is 0 */
+    IPC_BROKER_ENDED,           /* struct ipc_target_ended, to the relay */
     /* porter to relay */
     IPC_PORTER_FLOW = 160,      /* struct ipc_flow; fds: its client's socket if it is new, memory with the datagram if it is long */
     IPC_PORTER_REFUSED,         /* struct ipc_flow_refused */
@@ -386,6 +387,12 @@ struct ipc_dial_answer {
                                   * flight), -EACCES (a namespace that is none or the host's own), -EPERM (not this surface's; the channel is
                                   * ended after it) */
     uint32_t unused;
+};
+
+/* What was dialled there has ended: UDP sockets of it are connected to nobody, and keep its namespace. */
+struct ipc_target_ended {
+    struct ipc_header header;
+    uint64_t identity;           /* as the relay's view has it */
 };
 
 /* One access record, written by a worker into its pipe to the logger (several in one write up to PIPE_BUF). Fixed size; texts are cut and

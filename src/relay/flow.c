@@ -253,6 +253,16 @@ static void flow_moved(struct relay_link *link)
     ask_again(flow);
 }
 
+/* Let go of at once, since a socket keeps the namespace that it was made in; the successor is asked for. */
+static void flow_ended(struct relay_link *link)
+{
+    struct flow *flow = flow_of(link);
+    if (link->state != RELAY_OPEN)
+        return;
+    flow->is_answered = false;
+    ask_again(flow);
+}
+
 static void flow_drain(struct relay_link *link)
 {
     touch(flow_of(link));
@@ -277,7 +287,7 @@ static void flow_free(struct io_grave *grave)
 }
 
 static const struct relay_link_ops flow_ops = {
-    .dialled = flow_dialled, .moved = flow_moved, .drain = flow_drain, .release = flow_release, .free = flow_free,
+    .dialled = flow_dialled, .moved = flow_moved, .ended = flow_ended, .drain = flow_drain, .release = flow_release, .free = flow_free,
 };
 
 /* Of what the porter says only the datagram counts: whose it is, and where the socket sends, is asked of the kernel. */

@@ -299,6 +299,13 @@ int relay_take_view(struct relay *relay, struct image view, struct image *ret_ol
     return 0;
 }
 
+void relay_target_ended(struct relay *relay, uint64_t identity)
+{
+    for (struct relay_link *link = relay->links; link; link = link->next)
+        if (link->identity == identity && link->ops->ended)
+            link->ops->ended(link);
+}
+
 void relay_drain(struct relay *relay)
 {
     relay_listener_remove_all(relay);

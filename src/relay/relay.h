@@ -80,6 +80,8 @@ void relay_deinit(struct relay *relay);
 /* Decides by the new view from now on; links that lost their right are closed before it returns. *ret_old is no longer used. 0; -ENOMEM: nothing
  * changed. */
 int relay_take_view(struct relay *relay, struct image view, struct image *ret_old) must_check;
+/* What is dialled that way has ended, as the broker knows. */
+void relay_target_ended(struct relay *relay, uint64_t identity);
 /* No new connections and flows; drained is called when none are left. */
 void relay_drain(struct relay *relay);
 
@@ -119,6 +121,7 @@ struct relay_link {
 struct relay_link_ops {
     void (*dialled)(struct relay_link *link, int fd);  /* takes the socket */
     void (*moved)(struct relay_link *link);            /* the current view dials its service otherwise; its access stays */
+    void (*ended)(struct relay_link *link);            /* what it is connected to has ended; NULL: the connection says so itself */
     void (*drain)(struct relay_link *link);            /* no more begin; NULL: it ends when it does */
     void (*release)(struct relay_link *link);          /* closes and frees what is its own; the memory itself is freed by io_bury */
     void (*free)(struct io_grave *grave);

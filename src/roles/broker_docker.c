@@ -33,6 +33,28 @@ static void tell_dials(struct broker *broker, uint64_t container, int64_t now_ms
             dial_container_changed(&broker->dialer, dial, container, now_ms);
 }
 
+/* Its TCP ended with it; UDP can't know. A full channel is not waited for: its flows end by their timers. */
+static void tell_relay(struct broker_channel *channel, uint64_t identity)
+{
+    struct ipc_target_ended ended = { .header = IPC_HEADER(IPC_BROKER_ENDED, ended), .identity = identity };
+    int r = ipc_send_plain(channel->fd, &ended);
+    if (r && r != -EAGAIN && r != -EPIPE)
+        log_warning("telling the relay of a container's end: %s", strerror(-r));
+}
+
+static void tell_relays(struct broker *broker, uint64_t container)
+{
+    for (size_t i = 0; i < BROKER_CHANNELS_MAX; i++)
+        for (size_t g = 0; broker->channels[i].fd >= 0 && broker->channels[i].surface == IMAGE_SURFACE_DIRECT && g < ARRAY_SIZE(broker->table.held); g++) {
+            struct image image = broker->table.held[g].image;
+            for (uint32_t k = 0; image.header && k < image_count(image, IMAGE_TARGETS); k++) {
+                const struct image_target *target = image_target(image, k);
+                if (target->kind == IMAGE_TARGET_CONTAINER && target->container == container && target->direct == IMAGE_DIRECT_UDP)
+                    tell_relay(&broker->channels[i], target->identity);
+            }
+        }
+}
+
 void broker_container_ended(struct broker *broker, struct broker_container *container, int64_t now_ms)
 {
     if (container->state != CONTAINER_HERE)
@@ -40,6 +62,7 @@ void broker_container_ended(struct broker *broker, struct broker_container *cont
     if (broker_container_is_alive(container))
         return;
     broker_container_leave(&broker->dialer.containers, container, true, now_ms);
+    tell_relays(broker, container->number);
     tell_dials(broker, container->number, now_ms);
 }
 
@@ -67,6 +90,7 @@ static void on_gone(struct broker *broker, const struct ipc_docker_gone *message
     if (message->why == IPC_DOCKER_AWAY && broker_container_is_alive(container))
         return;
     broker_container_leave(&broker->dialer.containers, container, message->why == IPC_DOCKER_ENDED, now_ms);
+    tell_relays(broker, message->number);
     tell_dials(broker, message->number, now_ms);
 }
 

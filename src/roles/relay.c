@@ -57,7 +57,10 @@ static void broker_ready(struct io_source *source, uint32_t events)
             return;
         }
         const struct ipc_dial_answer *answer = (const void *)&buffer;
-        relay_dial_answered(&p->relay, answer->id, n_fds ? fds[0] : -1, answer->status);
+        if (buffer.header.type == IPC_BROKER_ENDED)
+            relay_target_ended(&p->relay, ((const struct ipc_target_ended *)(const void *)&buffer)->identity);
+        else
+            relay_dial_answered(&p->relay, answer->id, n_fds ? fds[0] : -1, answer->status);
     }
     relay_dial_send_pending(&p->relay);
 }
