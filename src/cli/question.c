@@ -90,7 +90,8 @@ static void ask_web(const struct layers *l, const struct party_asker *asker, con
 
 /* ---- containers ---- */
 
-static const struct relation_reason *find_declared(const struct layers *l, const struct address *from, const struct address *to, uint8_t protocol, uint16_t port)
+static const struct relation_reason *find_declared(const struct layers *l, const struct address *from, const struct address *to, uint8_t protocol,
+                                                   uint16_t port)
 {
     const struct relation *declared = &l->access->relation;
     uint32_t rule = relation_find_rule(declared, from, to, protocol, port);

@@ -34,7 +34,9 @@ static uint32_t guest_surface(const struct model *m, const struct amend_want *wa
     for (uint32_t i = 0; i < m->n_grants; i++)
         for (uint32_t k = 0; m->grants[i].over.n && k < m->grants[i].n_from; k++) {
             const struct model_principal *p = &m->grants[i].from[k];
-            if (want->asking != MODEL_NONE ? p->service == want->asking : p->host != MODEL_NONE ? p->host == want->host : segment != MODEL_NONE && p->segment == segment)
+            if (want->asking != MODEL_NONE  ? p->service == want->asking :
+                p->host != MODEL_NONE       ? p->host == want->host :
+                                              segment != MODEL_NONE && p->segment == segment)
                 return m->grants[i].over.items[0];
         }
     return 0;

@@ -141,7 +141,8 @@ static bool is_from_to(const struct scene *s, const struct container_difference 
     return str_equal(items[d->from].reference, str_of(from)) && (d->to == MODEL_NONE ? !*to : str_equal(items[d->to].reference, str_of(to)));
 }
 
-static bool finds(const struct scene *s, const struct container_proof *proof, enum container_difference_kind kind, const char *from, const char *to, uint16_t port)
+static bool finds(const struct scene *s, const struct container_proof *proof, enum container_difference_kind kind, const char *from, const char *to,
+                  uint16_t port)
 {
     for (uint32_t i = 0; i < proof->n; i++)
         if (proof->items[i].kind == kind && proof->items[i].port == port && is_from_to(s, &proof->items[i], from, to))
