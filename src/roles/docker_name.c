@@ -136,7 +136,8 @@ static void process_ended(struct io_source *source, uint32_t events)
 void docker_name_run(struct docker_name *name, const struct docker_run *run, int process, int space, const struct address *addresses, uint32_t n)
 {
     struct docker *docker = name->docker;
-    cleanup_close int owned = space;
+    cleanup_close int owned = space; /* until it returns */
+    (void)owned;
     if (name->state == DOCKER_NAME_RUNNING)
         docker_name_drop_guests(name); /* what the one before had is told to be gone first */
     let_go(name);
