@@ -104,10 +104,10 @@ static void dial_wait(struct broker_dialer *dialer, struct broker_dial *dial, in
     dial->next_ms = INT64_MAX;
     if (container && container->state == CONTAINER_GONE)
         dial->next_ms = container->patient_until_ms;
+    if (container) /* also where this one doesn't wait: the next may be in luck */
+        broker_container_hint(&dialer->containers, container);
     if (!container || now_ms >= dial->next_ms || now_ms >= dial->limit_ms)
         dial_finish(dialer, dial, -ENOENT, -1);
-    else
-        broker_container_hint(&dialer->containers, container);
 }
 
 /* What a connected socket is connected to lived in that namespace; that it is the container, and no other that shared the namespace and

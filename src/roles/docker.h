@@ -33,6 +33,8 @@
 enum {
     DOCKER_GUEST_ADDRESSES = 16,       /* of one container */
     DOCKER_HINT_PAUSE_MS = 100,        /* between two looks that only a waiting request asks for */
+    DOCKER_HINT_PAUSE_LOOP_MS = 500,   /* the same, in a crash loop */
+    DOCKER_QUICK_ENDS_MAX = 3,         /* more in a row are one */
     DOCKER_STEADY_MS = 10000,          /* a container that lives this long is no crash loop */
     DOCKER_WAIT_FIRST_MS = 250,        /* a crash loop's: doubled with each end, up to */
     DOCKER_WAIT_MAX_MS = 10000,

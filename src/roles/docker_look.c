@@ -405,8 +405,9 @@ static uint64_t due_of(const struct docker *docker, const struct docker_name *na
     uint64_t due_ms = UINT64_MAX;
     if (name->needs_look && docker->engine.is_listed && !docker->engine.is_listing)
         due_ms = name->due_ms;
-    if (name->is_hinted && name->looked_ms + DOCKER_HINT_PAUSE_MS < due_ms)
-        due_ms = name->looked_ms ? name->looked_ms + DOCKER_HINT_PAUSE_MS : 0;
+    uint64_t pause_ms = name->n_quick_ends >= DOCKER_QUICK_ENDS_MAX ? DOCKER_HINT_PAUSE_LOOP_MS : DOCKER_HINT_PAUSE_MS;
+    if (name->is_hinted && name->looked_ms + pause_ms < due_ms)
+        due_ms = name->looked_ms ? name->looked_ms + pause_ms : 0;
     return due_ms;
 }
 

@@ -111,9 +111,9 @@ static void let_go(struct docker_name *name)
 /* How long until the next look at one that ends again and again; the first few ends cost nothing. */
 static uint64_t wait_of(const struct docker_name *name)
 {
-    if (name->n_quick_ends < 3)
+    if (name->n_quick_ends < DOCKER_QUICK_ENDS_MAX)
         return 0;
-    unsigned doublings = name->n_quick_ends - 3 < 6 ? name->n_quick_ends - 3 : 6;
+    unsigned more = name->n_quick_ends - DOCKER_QUICK_ENDS_MAX, doublings = more < 6 ? more : 6;
     uint64_t wait_ms = (uint64_t)DOCKER_WAIT_FIRST_MS << doublings;
     return wait_ms < DOCKER_WAIT_MAX_MS ? wait_ms : DOCKER_WAIT_MAX_MS;
 }

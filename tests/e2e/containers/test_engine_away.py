@@ -128,6 +128,16 @@ def test_a_crash_loop_costs_next_to_nothing_and_is_looked_at_less_and_less(engin
     assert asked(gw, "web") == "web"
 
 
+def test_one_that_was_taken_for_a_crash_loop_is_found_by_who_asks_for_it(engine, gateway):
+    """It ended a few times and now it stays: nobody has to wait until it would be looked at by itself."""
+    container = engine.standin("web", port=PORT, network="none")
+    gw = gateway({"web": at("web")}, engine=engine.socket, hosts=hosts_with(engine.socket))
+    assert asked(gw, "web") == "web"
+    for _ in range(8):
+        container.restart()
+        wait_until(lambda: asked(gw, "web") == "web", 3, "served again")
+
+
 @pytest.mark.parametrize("n", [40])
 def test_a_burst_of_changes_is_followed_to_its_end(engine, gateway, n):
     gw = gateway({"web": at("web")}, engine=engine.socket, hosts=hosts_with(engine.socket))
