@@ -57,7 +57,8 @@ static void test_lines_that_are_none_are_passed_over_and_max_is_kept(void **stat
 {
     struct observe_listener items[1];
     (void)state;
-    assert_int_equal(observe_listeners_parse(STR("\n:\n0: zz:00 0:0 0A\n0: 00000000:10000 00000000:0000 0A 0 0 0 0 0 1\n0: 00000000:"), IPPROTO_TCP, items, 1), 0);
+    assert_int_equal(observe_listeners_parse(STR("\n:\n0: zz:00 0:0 0A\n0: 00000000:10000 00000000:0000 0A 0 0 0 0 0 1\n0: 00000000:"),
+                                             IPPROTO_TCP, items, 1), 0);
     assert_int_equal(observe_listeners_parse(str_of(tcp), IPPROTO_TCP, items, 1), 1);
 }
 
