@@ -109,6 +109,8 @@ static void ask_udp(const char *port, uint64_t n, unsigned flows, size_t size)
     struct epoll_event events[FLOWS_MAX];
     int fds[FLOWS_MAX], epoll = epoll_create1(EPOLL_CLOEXEC);
     uint64_t sent = 0, back = 0;
+    if (flows == 0 || flows > FLOWS_MAX)
+        die("flows");
     setrlimit(RLIMIT_NOFILE, &limit);
     /* Each flow is begun before the clock is: what is measured is what goes on. */
     for (unsigned i = 0; i < flows; i++) {

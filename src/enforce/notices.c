@@ -45,8 +45,10 @@ static const struct nlattr *attribute_find(const struct nlmsghdr *message, unsig
 
 static struct str attribute_text(const struct nlattr *attribute)
 {
+    if (!attribute)
+        return STR_NONE;
     const char *text = (const char *)attribute + NLA_HDRLEN;
-    return attribute ? str_make(text, strnlen(text, (size_t)attribute->nla_len - NLA_HDRLEN)) : STR_NONE;
+    return str_make(text, strnlen(text, (size_t)attribute->nla_len - NLA_HDRLEN));
 }
 
 static pid_t attribute_pid(const struct nlattr *attribute)

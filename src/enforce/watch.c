@@ -172,7 +172,6 @@ static int put(struct watch *watch, struct container_filter *filter, struct erro
 static int work_out(struct watch *watch, struct container_filter *ret, struct error *err)
 {
     struct scene scene = { .containers = watch->docker.containers, .networks = watch->docker.networks, .namespaces = watch->docker.namespaces };
-    cleanup_buf struct buf text;
     struct holding_notes notes = { .n = 0 };
     struct holding_counts counts;
     int r = scene_read_host(&scene, err);
@@ -185,11 +184,11 @@ static int work_out(struct watch *watch, struct container_filter *ret, struct er
     input.n_unsettled = watch->unsettled.n;
     r = holding_init(ret, &input, &notes, &counts, err);
     links_deinit(&scene.links);
-    text = notes.text;
     if (r == 0 && watch->docker.has_word) {
         say_notes(watch, &notes);
         say_counts(watch, &counts);
     }
+    buf_deinit(&notes.text);
     return r;
 }
 

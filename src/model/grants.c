@@ -106,7 +106,6 @@ static bool port_owner(struct reader *r, const struct yaml_node *node, struct st
 {
     bool is_host = kind != READ_SERVICE && table_get(&r->names[READ_HOST], name, &ret->host);
     bool is_service = kind != READ_HOST && table_get(&r->names[READ_SERVICE], name, &ret->service);
-    struct str hint = STR_NONE;
     if (is_host && is_service) {
         read_error(r, node, read_hint(r, "write \"host/%.*s:%u\" or \"service/%.*s:%u\"", STR_ARG(name), ret->port, STR_ARG(name), ret->port),
                    "%s is a host and a service", read_quote(r, name));
@@ -120,7 +119,7 @@ static bool port_owner(struct reader *r, const struct yaml_node *node, struct st
     }
     if (is_host || is_service)
         return true;
-    hint = read_suggestion(r, name, kind == READ_KINDS ? 1u << READ_HOST | 1u << READ_SERVICE : 1u << kind);
+    struct str hint = read_suggestion(r, name, kind == READ_KINDS ? 1u << READ_HOST | 1u << READ_SERVICE : 1u << kind);
     read_error(r, node, hint, "there is no %s %s", kind == READ_KINDS ? "host or service" : read_kind_name(kind), read_quote(r, name));
     return false;
 }

@@ -314,7 +314,7 @@ void finding_search_published(struct finding_search *search, uint32_t container)
     if (first_of(&ports))
         find_loopback(search, container, &ports);
     ports.binding = BOUND_AT;
-    for (uint32_t i = 0; i < of->n_ports; i++) {
+    for (uint32_t i = 0; of->ports && i < of->n_ports; i++) {
         bool is_new = of->ports[i].is_published && binding_of(&of->ports[i]) == BOUND_AT;
         for (uint32_t k = 0; k < i && is_new; k++)
             is_new = !of->ports[k].is_published || !address_equal(&of->ports[k].host_address, &of->ports[i].host_address);

@@ -193,8 +193,6 @@ static bool blame(const struct finding *f, struct change_entry *e, enum change_c
     return true;
 }
 
-static bool same_names(const struct model_indexes *a, const struct model_indexes *b, const struct model *ma, const struct model *mb, bool hosts);
-
 /* The service that the container is named by is new or elsewhere, or what its project says is another thing. */
 static bool blame_container(const struct finding *f, uint32_t container, struct change_entry *e)
 {

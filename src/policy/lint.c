@@ -239,9 +239,12 @@ static bool is_target_given(struct shadows *s, struct grants_cursor cursor, uint
 
 static bool is_principal_given(struct shadows *s, uint32_t grant, const struct model_principal *p)
 {
-    struct grants_cursor cursor = p->host != MODEL_NONE    ? grants_of_host(&s->a->grants, p->host) :
-                                  p->segment != MODEL_NONE ? (struct grants_cursor){ .a = s->a->grants.by_segment[p->segment] } :
-                                                             (struct grants_cursor){ .a = s->a->grants.by_service[p->service] };
+    const struct grants *grants = &s->a->grants;
+    struct grants_cursor cursor = { 0 };
+    if (p->host != MODEL_NONE)
+        cursor = grants_of_host(grants, p->host);
+    else
+        cursor.a = p->segment != MODEL_NONE ? grants->by_segment[p->segment] : grants->by_service[p->service];
     for (uint32_t t = 0; t < s->m->grants[grant].n_to; t++)
         if (!is_target_given(s, cursor, grant, t))
             return false;

@@ -146,7 +146,7 @@ void docker_on_guest(struct parent *parent, const struct ipc_guest *message, int
         return;
     int r = add_guest(parent, message, owned);
     if (r == 0)
-        owned = -1;
+        (void)TAKE_FD(owned);
     else
         log_error("a container that asks stays nobody: %s", strerror(-r));
 }
