@@ -274,8 +274,12 @@ void transport_close(struct transport *t)
     let_go(t, SIZE_MAX);
     spill_free(&t->rx);
     patience_forget(t);
-    if (t->io.fd >= 0)
+    if (t->io.fd >= 0) {
+        /* By name: the broker, whose socket this was, may not have come to closing its own descriptor of it. Until then our close alone leaves
+         * it in the set, and its events would come to freed memory. */
+        io_unwatch(&t->gw->loop, &t->io);
         close(t->io.fd);
+    }
     t->io.fd = -1;
     t->failed = true;
 }

@@ -25,6 +25,8 @@ static void channel_close(struct keeper *keeper, struct keeper_channel *channel)
             break;
         }
     }
+    /* By name: as long as whoever gave it to us has it, too, our close alone leaves it in the set. */
+    epoll_ctl(keeper->epoll, EPOLL_CTL_DEL, channel->fd, NULL);
     close(channel->fd);
     free(channel);
 }

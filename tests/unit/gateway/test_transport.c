@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <limits.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -240,6 +241,24 @@ static void test_room_is_told_to_who_lacked_it_and_to_no_other(void **state)
     reader_deinit(&r);
 }
 
+/* The broker closes its descriptor of a socket that it dialled after it has sent it: an instance that answers and is gone at once may be quicker. */
+static void test_what_happens_to_a_socket_that_its_dialler_still_has_comes_to_no_freed_connection(void **state)
+{
+    (void)state;
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    int diallers = dup(ends[0]);
+    struct transport *t = malloc(sizeof *t);
+    assert_int_equal(transport_init(t, &gw, ends[0], NULL, note), 0);
+    a_round();
+    transport_close(t);
+    t->io.fd = INT_MAX; /* memory that is used again */
+    close(ends[1]);
+    assert_int_equal(a_round(), 0);
+    free(t);
+    close(diallers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_many_fast_readers_that_stall_prevent_no_bound_on_what_is_held),
         cmocka_unit_test(test_room_is_told_to_who_lacked_it_and_to_no_other),
         cmocka_unit_test(test_a_slow_reader_of_the_first_bytes_is_not_taken_for_one_that_stopped),
+        cmocka_unit_test(test_what_happens_to_a_socket_that_its_dialler_still_has_comes_to_no_freed_connection),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
